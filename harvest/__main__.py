@@ -1,0 +1,5 @@
+"""``python -m harvest``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,352 @@
+"""The command line: results on stdout, progress and messages on stderr."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import click
+
+from . import __version__
+from .errors import ExitCode, HarvestError, ObjectError
+
+if TYPE_CHECKING:
+    from .progress import Progress
+
+# what only one command needs is imported inside it: `harvest --help` answers at once
+
+Parameters = ParamSpec("Parameters")
+
+
+class _Interrupted(Exception):
+    """The batch system wants the run to end."""
+
+
+class _Group(click.Group):
+    """A group whose wrong use exits with 1, as the exit codes say."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(ExitCode.WRONG_USE)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(ExitCode.WRONG_USE)
+        except click.Abort:
+            sys.exit(ExitCode.RUN_AGAIN)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Read the DICOM headers of whole cohorts from the cloud; leave Parquet tables.
+
+    \b
+    Exit codes: 0 complete; 1 wrong use or config; 2 complete, with more error
+    rows than limits.max_error_rate; 70 a bug; 75 interrupted, or the store does
+    not answer: run the same command again.
+    """
+
+
+def _reporting(function: Callable[Parameters, int | None]) -> Callable[Parameters, None]:
+    """Turn what a command raises into one message and an exit code."""
+
+    @wraps(function)
+    def command(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        try:
+            code = function(*args, **kwargs)
+        except HarvestError as error:
+            click.echo(f"harvest: {error}", err=True)
+            sys.exit(error.exit_code)
+        except ObjectError as error:
+            click.echo(f"harvest: {error.kind}: {error.detail}", err=True)
+            sys.exit(ExitCode.WRONG_USE)
+        except (KeyboardInterrupt, _Interrupted):
+            click.echo("harvest: interrupted; run the same command again to go on", err=True)
+            sys.exit(ExitCode.RUN_AGAIN)
+        except BrokenPipeError:
+            # the reader of stdout has left: not our failure, and nothing more can be said
+            sys.stderr.close()
+            sys.exit(ExitCode.COMPLETE)
+        except Exception as error:
+            _report_bug(error)
+            sys.exit(ExitCode.BUG)
+        sys.exit(code or ExitCode.COMPLETE)
+
+    return command
+
+
+def _report_bug(error: Exception) -> None:
+    """Say where a bug is, without the exception's text: it may hold a tag value."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
+    click.echo(
+        f"harvest: a bug: {type(error).__name__} at {where}; please report it with the command "
+        f"and harvest {__version__}",
+        err=True,
+    )
+
+
+def _end_on_sigterm() -> None:
+    def handler(number: int, frame: FrameType | None) -> None:
+        raise _Interrupted
+
+    signal.signal(signal.SIGTERM, handler)
+
+
+def _progress() -> Progress:
+    from .progress import Bar, Silent
+
+    return Bar() if sys.stderr.isatty() else Silent()
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@main.command()
+@click.argument("config", type=click.Path())
+@click.option("--dry-run", is_flag=True, help="From the index alone, without network.")
+@_json
+@_reporting
+def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
+    """List the cohort of CONFIG and store the plan in its output.
+
+    \b
+    Examples:
+      harvest plan configs/lung_phantom.yaml --dry-run
+      harvest plan configs/lung_phantom.yaml --json
+    """
+    from .config import load_config
+    from .planning import dry_run as run_dry
+    from .planning import stored_plan
+    from .show import print_json
+
+    loaded = load_config(config)
+    if dry_run:
+        estimate = run_dry(loaded)
+        print_json(estimate) if as_json else _print_estimate(estimate)
+    else:
+        _end_on_sigterm()
+        made = stored_plan(loaded)
+        print_json(made) if as_json else _print_plan(made, loaded.output.url)
+    return None
+
+
+def _print_estimate(estimate: Any) -> None:
+    from .show import print_pairs, size_text, time_text
+
+    print_pairs(
+        {
+            "series": f"{estimate.series:,}",
+            "instances": f"{estimate.instances:,}",
+            "bytes of objects": f"{size_text(estimate.object_bytes)} (not downloaded)",
+            "expected listing requests": f"{estimate.list_requests:,}",
+            "expected read requests": f"{estimate.read_requests:,}",
+            "expected bytes read": size_text(estimate.bytes_read),
+            "expected time": f"{time_text(estimate.seconds)} with {estimate.workers} workers",
+        }
+    )
+
+
+def _print_plan(made: Any, output: str) -> None:
+    from .show import print_pairs, print_table, size_text
+
+    print_pairs(
+        {
+            "plan": made.identity[:16],
+            "series": f"{made.series:,}",
+            "instances": f"{made.rows:,}",
+            "bytes of objects": size_text(made.bytes),
+            "partitions": f"{len(made.partitions):,}",
+            "missing objects": f"{made.missing:,} that the index counts",
+            "surplus objects": f"{made.surplus:,} beyond the index's counts",
+            "stored in": output,
+        }
+    )
+    if made.differences:
+        print_table(
+            ["crdc_series_uuid", "by the index", "listed"],
+            [(d.crdc_series_uuid, d.expected, d.listed) for d in made.differences],
+        )
+
+
+@main.command()
+@click.argument("config", type=click.Path())
+@_json
+@_reporting
+def run(config: str, as_json: bool) -> int | None:
+    """Harvest the cohort of CONFIG, or finish a harvest that was begun.
+
+    \b
+    Examples:
+      harvest run configs/lung_phantom.yaml
+      harvest run configs/folder.yaml --json
+    """
+    from .config import load_config
+    from .runner import run as run_harvest
+    from .show import print_json, print_pairs, size_text
+
+    loaded = load_config(config)
+    _end_on_sigterm()
+    ended = run_harvest(loaded, _progress())
+    if as_json:
+        print_json(ended)
+        return ended.exit_code
+    print_pairs(
+        {
+            "instances": f"{ended.rows:,}",
+            "ok": f"{ended.ok:,}",
+            "errors": _errors_text(ended.errors),
+            "requests": f"{ended.requests:,}",
+            "bytes read": size_text(ended.bytes_read),
+            "tables": ended.output,
+        }
+    )
+    return ended.exit_code
+
+
+def _errors_text(errors: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(errors.items())) or "none"
+
+
+@main.command()
+@click.argument("output", type=click.Path())
+@_json
+@_reporting
+def status(output: str, as_json: bool) -> int | None:
+    """Tell how far the harvest in OUTPUT is, and how it ended.
+
+    \b
+    Example:
+      harvest status out/lung_phantom
+    """
+    from .show import print_json, print_pairs
+    from .status import read_status
+
+    found = read_status(output)
+    if as_json:
+        print_json(found)
+        return None
+    pairs = {"state": found.state, "instances": f"{found.rows:,}", "read": f"{found.done:,}"}
+    if found.errors is not None:
+        pairs |= {"ok": f"{found.ok:,}", "errors": _errors_text(found.errors)}
+    if found.sample is not None:
+        pairs["sample"] = f"the {found.sample} largest instances of each series"
+    pairs["missing objects"] = f"{found.missing:,}"
+    print_pairs(pairs)
+    return None
+
+
+@main.command()
+@click.argument("output", type=click.Path())
+@click.argument("sql")
+@_json
+@_reporting
+def query(output: str, sql: str, as_json: bool) -> int | None:
+    """Run SQL with DuckDB on the tables instances and series in OUTPUT.
+
+    \b
+    Examples:
+      harvest query out/lung_phantom "SELECT offset_table, count(*) FROM instances GROUP BY ALL"
+      harvest query out/lung_phantom "DESCRIBE instances"
+    """
+    from .show import print_json, print_table
+    from .views import run_query
+
+    columns, rows = run_query(output, sql)
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        print_table(columns, rows)
+    return None
+
+
+@main.command()
+@click.argument("url")
+@click.option("--endpoint", help="An S3-compatible server or GCS emulator.")
+@click.option("--region", help="Region of an S3 bucket.")
+@click.option("--transport", type=click.Choice(["obstore", "sdk"]), default="obstore")
+@click.option("--credentials", is_flag=True, help="Send the environment's credentials.")
+@click.option("--allow-http", is_flag=True, help="Allow plain http outside loopback.")
+@_json
+@_reporting
+def read(
+    url: str,
+    endpoint: str | None,
+    region: str | None,
+    transport: str,
+    credentials: bool,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
+    """Read one object: its header, where its pixels are, its offset table.
+
+    \b
+    Examples:
+      harvest read s3://idc-open-data/<series uuid>/<instance uuid>.dcm
+      harvest read image.dcm --json
+    """
+    from .show import print_json
+    from .single import read as read_object
+
+    try:
+        report = read_object(
+            url,
+            endpoint=endpoint,
+            region=region,
+            transport=transport,
+            anonymous=not credentials,
+            allow_http=allow_http,
+        )
+    except ValueError as error:
+        raise HarvestError(_first_mistake(error)) from None
+    print_json(report) if as_json else _print_object(report)
+    return None
+
+
+def _first_mistake(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    return str(error)
+
+
+def _print_object(report: Any) -> None:
+    from .show import print_pairs, size_text
+
+    pixels = report.pixels
+    for depth, element in _flattened(report.elements):
+        value = "\\".join("" if v is None else str(v) for v in element.value or ())
+        shown = element.problem and f"<{element.problem}, {element.length} bytes>"
+        indent = "  " * depth
+        click.echo(f"{indent}{element.tag} {element.vr} {element.name}: {shown or value}")
+    click.echo()
+    print_pairs(
+        {
+            "url": report.url,
+            "size": size_text(report.size),
+            "header": size_text(report.header_bytes),
+            "transfer syntax": report.transfer_syntax or "none",
+            "offset table": str(pixels.offset_table),
+            "its entries": "" if pixels.frames is None else f"{pixels.frames:,}",
+            "its problem": pixels.problem or "none",
+            "pixel data at": "" if pixels.offset is None else f"{pixels.offset:,}",
+            "read": f"{size_text(report.bytes_read)} in {report.requests} requests",
+        }
+    )
+
+
+def _flattened(elements: Any, depth: int = 0) -> Any:
+    for element in elements:
+        yield depth, element
+        for item in element.items or ():
+            yield from _flattened(item, depth + 1)

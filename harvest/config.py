@@ -1,0 +1,365 @@
+"""The config: YAML in, one checked `Config` out, or every mistake at once with its line."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .errors import ConfigError
+
+Location = tuple[str | int, ...]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class CohortConfig(_Section):
+    """Which objects are read: exactly one of `sql`, `manifest` and `prefix`."""
+
+    sql: str | None = None
+    """A SELECT over the IDC index that returns SeriesInstanceUID or crdc_series_uuid."""
+    manifest: str | None = None
+    """An s5cmd manifest, or CSV or Parquet (local, s3:// or gs://) with a column url,
+    SeriesInstanceUID or crdc_series_uuid."""
+    prefix: str | None = None
+    """s3://bucket/prefix/, gs://bucket/prefix/ or a local folder."""
+    sample: PositiveInt | None = None
+    """Only the k largest instances of each series."""
+    index: str | None = None
+    """Another index Parquet with IDC's columns, instead of the packaged one."""
+    idc_version: PositiveInt | None = None
+    """Refuse another installed IDC release."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> CohortConfig:
+        given = [name for name in ("sql", "manifest", "prefix") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"needs exactly one of sql, manifest and prefix, found {found}")
+        return self
+
+
+class SourceConfig(_Section):
+    """Where the objects lie and how they are reached."""
+
+    cloud: Literal["aws", "gcs"] = "aws"
+    """Which of IDC's two clouds to read."""
+    endpoint: str | None = None
+    """URL of an S3-compatible server or GCS emulator, instead of the public hosts."""
+    region: str | None = None
+    """Region of the S3 bucket; IDC's is us-east-1."""
+    allow_http: bool = False
+    """Allow plain http outside loopback, and link-local addresses."""
+    transport: Literal["obstore", "sdk"] = "obstore"
+    """obstore, or the clouds' own boto3 and google-cloud-storage."""
+    anonymous: bool = True
+    """Send no credentials; otherwise those of the environment."""
+
+    @model_validator(mode="after")
+    def _endpoint_is_safe(self) -> SourceConfig:
+        if self.endpoint is not None:
+            check_endpoint(self.endpoint, allow_http=self.allow_http)
+        return self
+
+
+class ReadConfig(_Section):
+    """What is kept of every object."""
+
+    profile: str | list[str] = "core"
+    """Name of a ready profile, a path, or a list of them."""
+    tags: list[str] = Field(default_factory=list)
+    """Further tags: Keyword, Sequence.Keyword, (gggg,creator,ee)."""
+    header: Literal["none"] = "none"
+    """The whole header in one column; `json` is not in this version."""
+    frames: Literal["none"] = "none"
+    """The frame index; `table` and `scan` are not in this version."""
+
+    @field_validator("profile")
+    @classmethod
+    def _not_all(cls, profile: str | list[str]) -> str | list[str]:
+        if "all" in ([profile] if isinstance(profile, str) else profile):
+            raise ValueError("profile `all` is not in this version: name profiles and tags")
+        return profile
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Return the profiles as a tuple, whether one or several are named."""
+        return (self.profile,) if isinstance(self.profile, str) else tuple(self.profile)
+
+
+class TlsConfig(_Section):
+    """Files of a TLS scheduler, as `distributed.security.Security` takes them."""
+
+    ca_file: str
+    cert: str
+    key: str
+
+
+class ClusterConfig(_Section):
+    """Where the work is done: workers on this machine, or a running scheduler."""
+
+    workers: PositiveInt | None = None
+    """Worker processes on this machine."""
+    address: str | None = None
+    """Address of a running Dask scheduler, such as tls://host:8786."""
+    tls: TlsConfig | None = None
+    """Certificates for a tls:// address."""
+    allow_insecure: bool = False
+    """Allow a tcp:// scheduler outside loopback."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ClusterConfig:
+        if self.workers is not None and self.address is not None:
+            raise ValueError("needs workers or address, not both")
+        if self.address is not None:
+            _check_scheduler(self.address, self.allow_insecure)
+        return self
+
+
+class LimitsConfig(_Section):
+    """How much the run may ask, and how many errors are too many."""
+
+    max_error_rate: float = Field(default=0.0, ge=0, le=1)
+    """Share of error rows above which the exit code is 2."""
+    requests_per_second: PositiveFloat | None = None
+    """Of the whole run, divided among its workers."""
+    concurrency: int = Field(default=64, ge=1, le=1024)
+    """Requests in flight in the whole run, divided among its workers."""
+    header_bytes: ByteSize = ByteSize(64 * 2**20)
+    """Longest header that is read, such as 64MiB."""
+    object_seconds: PositiveFloat = 120
+    """Longest time for one object, retries included."""
+    retries: NonNegativeInt = 5
+    """Tries again after a fault that may pass."""
+
+
+class OutputConfig(_Section):
+    """Where the tables go."""
+
+    url: str
+    """A local folder."""
+    endpoint: str | None = None
+    region: str | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _local(cls, url: str) -> str:
+        if "://" in url and not url.startswith("file://"):
+            raise ValueError("outputs in a bucket are not in this version: name a local folder")
+        return url
+
+
+class Config(_Section):
+    """A whole harvest."""
+
+    cohort: CohortConfig
+    source: SourceConfig = Field(default_factory=SourceConfig)
+    read: ReadConfig = Field(default_factory=ReadConfig)
+    output: OutputConfig
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _output_as_text(cls, output: Any) -> Any:
+        return {"url": output} if isinstance(output, str) else output
+
+
+def check_endpoint(endpoint: str, *, allow_http: bool) -> None:
+    """Refuse an endpoint that could leak data or reach a metadata service.
+
+    Parameters
+    ----------
+    endpoint
+        URL of a server.
+    allow_http
+        The user's explicit word.
+
+    Raises
+    ------
+    ValueError
+        It is no http(s) URL; or plain http outside loopback, or a link-local address, and not
+        allowed.
+    """
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"endpoint {endpoint!r} is no http:// or https:// URL")
+    if parts.username or parts.password:
+        raise ValueError("endpoint holds credentials: use anonymous: false and the environment's")
+    if allow_http:
+        return
+    if _is_link_local(parts.hostname):
+        raise ValueError(f"endpoint {endpoint} is link-local; set allow_http: true if you mean it")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(
+            f"endpoint {endpoint} is plain http outside loopback; use https, "
+            "or set allow_http: true if you mean it"
+        )
+
+
+def _is_link_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_link_local
+    except ValueError:
+        return host == "metadata.google.internal"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine's loopback."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _check_scheduler(address: str, allow_insecure: bool) -> None:
+    parts = urlsplit(address)
+    if parts.scheme not in ("tcp", "tls") or not parts.hostname:
+        raise ValueError(f"address {address!r} is no tcp://host:port or tls://host:port")
+    if parts.scheme == "tcp" and not is_loopback(parts.hostname) and not allow_insecure:
+        raise ValueError(
+            f"scheduler {address} is not encrypted; use tls://, "
+            "or set allow_insecure: true if the network is yours alone"
+        )
+
+
+_LATER: dict[Location, str] = {
+    ("audit",): "audits are not in this version",
+    ("cluster", "class"): "other cluster classes are not in this version: start the scheduler "
+    "yourself and name its address",
+    ("cluster", "options"): "other cluster classes are not in this version",
+    ("cluster", "scale"): "other cluster classes are not in this version",
+}
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a config file.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is no YAML, or has mistakes; all of them are listed.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} cannot be read: {_os_reason(error)}") from None
+    return parse_config(text, str(path))
+
+
+def _os_reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or "it is not UTF-8 text"
+
+
+def parse_config(text: str, name: str = "config") -> Config:
+    """Parse and check the text of a config; raises as `load_config` does."""
+    try:
+        content = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is no YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{name} is no mapping with cohort: and output: (see configs/)")
+    lines: dict[Location, int] = {}
+    mistakes = [(line, text) for line, text in _index_lines(node, (), lines)]
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        for found in error.errors():
+            location = _shown(found["loc"])
+            mistakes.append((_line(location, lines), _describe(location, dict(found))))
+        config = None
+    if mistakes or config is None:
+        listed = "\n".join(
+            f"  line {line}: {text}" if line else f"  {text}" for line, text in sorted(mistakes)
+        )
+        raise ConfigError(f"{name} has {len(mistakes)} mistake(s):\n{listed}")
+    return config
+
+
+def _index_lines(
+    node: yaml.Node | None, location: Location, lines: dict[Location, int]
+) -> Iterator[tuple[int, str]]:
+    """Fill in the line of every key; yield keys that are given twice."""
+    if node is None:
+        return
+    lines.setdefault(location, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _index_lines(item, (*location, number), lines)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Location] = set()
+        for key, value in node.value:
+            inner = (*location, str(key.value))
+            if inner in seen:
+                yield key.start_mark.line + 1, f"{_dotted(inner)} is given twice"
+            seen.add(inner)
+            lines[inner] = key.start_mark.line + 1
+            yield from _index_lines(value, inner, lines)
+
+
+def _shown(location: Location) -> Location:
+    """Leave out what pydantic adds for the branches of a union."""
+    return tuple(part for part in location if part not in ("str", "list[str]"))
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _line(location: Location, lines: Mapping[Location, int]) -> int:
+    while location and location not in lines:
+        location = location[:-1]
+    return lines.get(location, 0) if location else 0
+
+
+def _describe(location: Location, found: dict[str, Any]) -> str:
+    where = _dotted(location)
+    if location in _LATER:
+        return f"{where}: {_LATER[location]}"
+    if found["type"] == "extra_forbidden":
+        return f"{where} is no key of the config{_suggestion(location)}"
+    if found["type"] == "missing":
+        return f"{where} is missing"
+    message = str(found["msg"]).removeprefix("Value error, ")
+    if location in (("read", "header"), ("read", "frames")):
+        message = f"{found['input']!r} is not in this version: only none is"
+    return f"{where}: {message}"
+
+
+def _suggestion(location: Location) -> str:
+    section: Any = Config
+    for part in location[:-1]:
+        field = section.model_fields.get(part) if isinstance(part, str) else None
+        section = field.annotation if field is not None else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return ""
+    names = list(section.model_fields)
+    near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f" (known here: {', '.join(names)})"
+
+
+def parse_bytes(text: str) -> int:
+    """Parse a size such as ``64MiB``."""
+    return int(TypeAdapter(ByteSize).validate_python(text))

@@ -1,0 +1,108 @@
+"""Where IDC's index tables lie: bundled with idc-index-data, cached, or fetched by idc-index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import idc_index_data
+import platformdirs
+
+from .errors import CohortError
+
+MAIN_TABLE = "index"
+"""idc-index calls the file idc_index by this name in SQL."""
+
+
+def installed_release() -> int:
+    """Return the IDC release of the installed index, such as 25."""
+    return int(str(idc_index_data.__version__).partition(".")[0])
+
+
+def check_release(wanted: int | None) -> None:
+    """Refuse another installed release than the pinned one.
+
+    Raises
+    ------
+    CohortError
+        They differ.
+    """
+    installed = installed_release()
+    if wanted is not None and wanted != installed:
+        raise CohortError(
+            f"cohort.idc_version pins IDC v{wanted}, but the installed index is v{installed}: "
+            f"install idc-index-data {wanted}.*, or change the pin"
+        )
+
+
+def known_tables() -> dict[str, str]:
+    """Map the names that cohort SQL may use to idc-index-data's names."""
+    return {
+        (MAIN_TABLE if name == "idc_index" else name): name
+        for name in idc_index_data.INDEX_METADATA
+    }
+
+
+def table_files(tables: Iterable[str], main: Path | None, *, fetch: bool) -> dict[str, Path]:
+    """Find the Parquet files of index tables.
+
+    Parameters
+    ----------
+    tables
+        Names as cohort SQL uses them.
+    main
+        Another file for the table ``index``; None for the packaged one.
+    fetch
+        Whether to download what is neither bundled nor cached.
+
+    Raises
+    ------
+    CohortError
+        A table has to be downloaded and may not be, or could not be.
+    """
+    return {table: _file(table, main, fetch=fetch) for table in tables}
+
+
+def _file(table: str, main: Path | None, *, fetch: bool) -> Path:
+    if table == MAIN_TABLE and main is not None:
+        return main
+    name = known_tables()[table]
+    bundled = idc_index_data.INDEX_METADATA[name]["parquet_filepath"]
+    if bundled is not None:
+        return Path(str(bundled))
+    cached = _cache_folder() / f"{name}.parquet"
+    if cached.is_file():
+        return cached
+    if not fetch:
+        raise CohortError(
+            f"the index table {table} is neither bundled with idc-index-data nor cached: "
+            f"`harvest plan` without --dry-run downloads it once"
+        )
+    _download(name)
+    if not cached.is_file():
+        raise CohortError(
+            f"the index table {table} could not be downloaded from IDC's release assets: "
+            "check the network, then run the same command again"
+        )
+    return cached
+
+
+def _cache_folder() -> Path:
+    # the folder that idc_index.IDCClient uses: one cache for both
+    return Path(
+        platformdirs.user_data_dir("idc_index_data", "IDC", version=idc_index_data.__version__)
+    )
+
+
+def _download(name: str) -> None:
+    # imported here: it brings pandas, and its client loads the whole index
+    import requests
+    from idc_index.index import IDCClient
+
+    try:
+        IDCClient().fetch_index(name)  # type: ignore[no-untyped-call]
+    except requests.RequestException as error:
+        raise CohortError(
+            f"the index table {name} could not be downloaded ({type(error).__name__}): "
+            "check the network, then run the same command again"
+        ) from None

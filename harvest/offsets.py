@@ -1,0 +1,190 @@
+"""Where an object's pixels are, and what kind of offset table it has.
+
+Pure, like the header walk, and at the cost of the few bytes behind the header: what is told here
+follows from the lengths alone (PS3.5 section A.4 for the Basic Offset Table, PS3.3 section
+C.7.6.3.1.8 for the Extended Offset Table). The tables' contents are not read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal
+
+from .header import ITEM, PIXEL_GROUP, UNDEFINED, Header, HeaderLimits, Walk
+from .window import Missing, NeedMore, Window
+
+EXTENDED_OFFSET_TABLE: Final = 0x7FE00001
+EXTENDED_OFFSET_TABLE_LENGTHS: Final = 0x7FE00002
+PIXEL_TAGS: Final = {
+    0x7FE00008: "FloatPixelData",
+    0x7FE00009: "DoubleFloatPixelData",
+    0x7FE00010: "PixelData",
+}
+BASIC_OFFSET_REACH: Final = 2**32
+"""A Basic Offset Table counts bytes in 32 bits."""
+
+
+class OffsetTable(StrEnum):
+    """The values of ``instances.offset_table``."""
+
+    EXTENDED = "extended"
+    BASIC = "basic"
+    BOTH = "both"
+    EMPTY = "empty"
+    NATIVE = "native"
+    DEFLATED = "deflated"
+    NO_PIXEL_DATA = "no_pixel_data"
+
+
+@dataclass(frozen=True, slots=True)
+class PixelIssue:
+    """Something wrong with the pixel area that does not make the header unreadable."""
+
+    path: str
+    """Keyword of the pixel element."""
+    problem: str
+    """What is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What the lengths tell about an object's pixel area."""
+
+    offset_table: OffsetTable
+    frames: int | None = None
+    """Entries of the offset table; None where there are no encapsulated pixels."""
+    problem: str | None = None
+    """What is wrong with the table."""
+    offset: int | None = None
+    """Absolute offset of the pixel value's first byte; None if it cannot be reached by range."""
+    issues: tuple[PixelIssue, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Area:
+    """The elements of group 7FE0, by their lengths."""
+
+    keyword: str
+    value: int
+    length: int
+    extended: int | None
+    extended_lengths: int | None
+
+
+def locate_pixels(window: Window, header: Header, number_of_frames: int) -> Pixels | NeedMore:
+    """Find the pixel value and judge the offset table by its length.
+
+    Parameters
+    ----------
+    window
+        The window that `header` was read from.
+    header
+        Its whole header.
+    number_of_frames
+        Of the header, 1 where it does not say.
+
+    Returns
+    -------
+    Pixels or NeedMore
+        What was found, or the bytes still needed.
+
+    Raises
+    ------
+    ObjectError
+        ``truncated``: the object ends inside the pixel area's own headers.
+    """
+    if not header.pixel_area:
+        return Pixels(OffsetTable.NO_PIXEL_DATA)
+    if header.deflated:
+        return Pixels(OffsetTable.DEFLATED)
+    try:
+        area = _find_pixel_element(window, header)
+        if area is None:
+            return Pixels(OffsetTable.NO_PIXEL_DATA)
+        if area.length != UNDEFINED:
+            return _native(window, area)
+        return _encapsulated(window, header, area, number_of_frames)
+    except Missing as missing:
+        return missing.need
+
+
+def _find_pixel_element(window: Window, header: Header) -> _Area | None:
+    walk = Walk(window, HeaderLimits(), little_endian=header.little_endian)
+    position = header.end
+    lengths: dict[int, int] = {}
+    while position < window.size:
+        tag, _, length, value = walk.element_header(position, header.implicit)
+        if tag in PIXEL_TAGS:
+            return _Area(
+                PIXEL_TAGS[tag],
+                value,
+                length,
+                lengths.get(EXTENDED_OFFSET_TABLE),
+                lengths.get(EXTENDED_OFFSET_TABLE_LENGTHS),
+            )
+        if tag >> 16 != PIXEL_GROUP or length == UNDEFINED:
+            return None
+        lengths[tag] = length
+        position = value + length
+    return None
+
+
+def _native(window: Window, area: _Area) -> Pixels:
+    end = area.value + area.length
+    issues: tuple[PixelIssue, ...] = ()
+    if end > window.size:
+        issues = (PixelIssue(area.keyword, "ends_early"),)
+    elif end < window.size:
+        issues = (PixelIssue(area.keyword, "elements_behind_it_not_read"),)
+    problem = None if area.extended is None else "an extended table beside native pixels"
+    return Pixels(OffsetTable.NATIVE, None, problem, area.value, issues)
+
+
+def _encapsulated(window: Window, header: Header, area: _Area, number_of_frames: int) -> Pixels:
+    if area.value + 8 > window.size:
+        return Pixels(
+            OffsetTable.EMPTY,
+            0,
+            "the object ends before the Basic Offset Table",
+            area.value,
+            (PixelIssue(area.keyword, "ends_early"),),
+        )
+    order: Literal["little", "big"] = "little" if header.little_endian else "big"
+    item = window.read(area.value, 8)
+    tag = int.from_bytes(item[:2], order) << 16 | int.from_bytes(item[2:4], order)
+    basic = int.from_bytes(item[4:], order)
+    if tag != ITEM or basic == UNDEFINED:
+        return Pixels(OffsetTable.EMPTY, 0, "the Basic Offset Table's item is missing", area.value)
+    kind, length, width = _kind(area, basic)
+    problems = _table_problems(window, area, basic, length, width, number_of_frames)
+    issues: tuple[PixelIssue, ...] = ()
+    if area.value + 8 + basic > window.size:
+        issues = (PixelIssue(area.keyword, "ends_early"),)
+    return Pixels(kind, length // width, "; ".join(problems) or None, area.value, issues)
+
+
+def _kind(area: _Area, basic: int) -> tuple[OffsetTable, int, int]:
+    """Tell the kind of table, its length in bytes and the bytes of one entry."""
+    if area.extended:
+        return (OffsetTable.BOTH if basic else OffsetTable.EXTENDED), area.extended, 8
+    return (OffsetTable.BASIC if basic else OffsetTable.EMPTY), basic, 4
+
+
+def _table_problems(
+    window: Window, area: _Area, basic: int, length: int, width: int, number_of_frames: int
+) -> list[str]:
+    problems = []
+    if area.extended and basic:
+        problems.append("an extended table beside a filled basic one")
+    if area.extended is not None and area.extended != (area.extended_lengths or 0):
+        problems.append("the extended table and its lengths differ in size")
+    if length % width:
+        problems.append(f"{length} bytes are no whole number of entries")
+    elif length and length // width != number_of_frames:
+        problems.append(f"{length // width} entries for {number_of_frames} frames")
+    if area.value + 8 + basic > window.size:
+        problems.append("the table goes past the object's end")
+    if width == 4 and length and window.size - area.value > BASIC_OFFSET_REACH:
+        problems.append("32-bit offsets for more than 4 GiB of pixels")
+    return problems

@@ -1,0 +1,104 @@
+"""The tables' Arrow schemas: fixed columns, and one column for each attribute of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import pyarrow as pa
+
+from .tags import Attribute, PrivateTag
+from .values import column_kind
+
+FORMAT_VERSION: Final = 1
+"""Of the output's layout and meaning; another one is never resumed."""
+
+ISSUE: Final = pa.struct([("path", pa.string()), ("problem", pa.string()), ("raw", pa.binary())])
+
+_KINDS: Final = {
+    "text": pa.string(),
+    "int": pa.int64(),
+    "uint": pa.uint64(),
+    "float": pa.float64(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+}
+
+_INSTANCE_COLUMNS: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
+    ("url", pa.string(), "what was read"),
+    ("size", pa.int64(), "bytes of the object read"),
+    ("etag", pa.string(), "entity tag of the object read, unquoted"),
+    ("crdc_series_uuid", pa.string(), "names this version of the series"),
+    ("crdc_instance_uuid", pa.string(), "names this version of the instance"),
+    ("status", pa.string(), "ok or error"),
+    ("error", pa.string(), "kind of error, null if ok"),
+    ("retryable", pa.bool_(), "whether reading it again can end otherwise"),
+    ("error_detail", pa.string(), "for people; never a tag value"),
+    ("issues", pa.list_(ISSUE), "what is wrong with single values or the pixel area"),
+    ("header_bytes", pa.int64(), "offset of the first tag of the pixel area, or the object's end"),
+    ("bytes_read", pa.int64(), "body bytes read for this object"),
+    ("requests", pa.int64(), "HTTP requests for this object, retries included"),
+    ("pixel_data_offset", pa.int64(), "absolute offset of the pixel value's first byte"),
+    (
+        "offset_table",
+        pa.string(),
+        "extended, basic, both, empty, native, deflated or no_pixel_data",
+    ),
+    ("offset_table_frames", pa.int64(), "entries of the offset table"),
+    ("offset_table_problem", pa.string(), "what is wrong with the offset table"),
+)
+
+FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {"header"}
+"""Names that no attribute may have."""
+
+SERIES_COUNTS: Final[tuple[tuple[str, str], ...]] = (
+    ("instances_planned", "rows of this series in the plan"),
+    ("instances_listed", "objects found under its prefix"),
+    ("instances_ok", "rows with status ok"),
+    ("instances_error", "rows with status error"),
+)
+
+
+def instances_schema(attributes: Iterable[Attribute]) -> pa.Schema:
+    """Build the schema of the ``instances`` table.
+
+    Parameters
+    ----------
+    attributes
+        Of the profile, sequences with their members.
+
+    Returns
+    -------
+    pyarrow.Schema
+        The fixed columns, then one for each attribute in the given order; their metadata holds
+        description, tag, VR and VM.
+    """
+    fixed = [
+        pa.field(name, kind, metadata={"description": description})
+        for name, kind, description in _INSTANCE_COLUMNS
+    ]
+    return pa.schema([*fixed, *(attribute_field(attribute) for attribute in attributes)])
+
+
+def attribute_field(attribute: Attribute) -> pa.Field:
+    """Build the Arrow field of an attribute, or of a struct member."""
+    metadata = {
+        "description": attribute.description,
+        "tag": _tag_text(attribute),
+        "vr": attribute.vr,
+        "vm": attribute.vm,
+        "path": attribute.path,
+    }
+    return pa.field(attribute.name, _attribute_type(attribute), metadata=metadata)
+
+
+def _tag_text(attribute: Attribute) -> str:
+    key = attribute.key
+    return str(key) if isinstance(key, PrivateTag) else f"({key >> 16:04X},{key & 0xFFFF:04X})"
+
+
+def _attribute_type(attribute: Attribute) -> pa.DataType:
+    if attribute.members:
+        return pa.list_(pa.struct([attribute_field(member) for member in attribute.members]))
+    single = _KINDS[column_kind(attribute.vr)]
+    return single if attribute.vm == "1" else pa.list_(single)

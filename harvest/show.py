@@ -1,0 +1,61 @@
+"""How results look on stdout: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+
+def print_json(content: Any) -> None:
+    """Print a dataclass, or plain content, as one JSON document."""
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        content = dataclasses.asdict(content)
+    # sys.stdout and not rich: a pipe gets exactly the document
+    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def print_pairs(pairs: Mapping[str, str]) -> None:
+    """Print names and values, one pair a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in pairs.items():
+        table.add_row(name, Text(value))
+    _console().print(table)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows as a table; what does not fit the terminal is folded, never cut."""
+    table = Table(box=SIMPLE, pad_edge=False)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for row in rows:
+        # Text and not str: a value in square brackets is no markup
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    _console().print(table)
+
+
+def _console() -> Console:
+    # a pipe has no width: give rows room rather than fold them at 80
+    return Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False)
+
+
+def size_text(count: int) -> str:
+    """Write a number of bytes for people, in powers of ten."""
+    return decimal(count)
+
+
+def time_text(seconds: float) -> str:
+    """Write a time for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,143 @@
+"""One object: its header, where its pixels are, and its offset table."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import datadict
+
+from .config import SourceConfig
+from .header import DataSet, Element, HeaderLimits
+from .offsets import Pixels
+from .patience import RateLimit
+from .reader import ObjectReader
+from .rows import Planned, Traffic, inner_encoding, root_encoding
+from .store.urls import parse_url
+from .tags import Attribute, keyword_of
+from .values import Encoding, Unfit, convert
+
+
+@dataclass(frozen=True, slots=True)
+class ElementReport:
+    """One data element, for people."""
+
+    tag: str
+    """``(GGGG,EEEE)``."""
+    name: str
+    """Keyword, or the tag where there is none."""
+    vr: str
+    value: Any
+    """A list of values; None if empty, not converted, or a sequence."""
+    length: int
+    """Bytes of the value, 4294967295 if undefined."""
+    items: tuple[tuple[ElementReport, ...], ...] | None = None
+    """Of a sequence."""
+    problem: str | None = None
+    """Why the value was not converted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReport:
+    """What `read` found."""
+
+    url: str
+    size: int
+    etag: str | None
+    transfer_syntax: str | None
+    header_bytes: int
+    pixels: Pixels
+    requests: int
+    bytes_read: int
+    elements: tuple[ElementReport, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain dictionaries and lists."""
+        return dataclasses.asdict(self)
+
+
+def read(url: str, **source: Any) -> ObjectReport:
+    """Read the header of one object by range, without its pixels.
+
+    Parameters
+    ----------
+    url
+        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
+    **source
+        Keys of the config's ``source:`` section, such as ``endpoint``.
+
+    Returns
+    -------
+    ObjectReport
+        Every element of the header; values over 1 KiB are left out.
+
+    Raises
+    ------
+    ObjectError
+        What is wrong with the object.
+    ValueError
+        The URL or a key of `source` is wrong.
+    """
+    parsed = parse_url(url)
+    settings = SourceConfig(**{"cloud": "gcs" if parsed.scheme == "gs" else "aws", **source})
+    reader = ObjectReader(
+        settings,
+        (),
+        HeaderLimits(),
+        retries=3,
+        object_seconds=120,
+        rate=RateLimit(None),
+        everything=True,
+    )
+    traffic = Traffic()
+    header, pixels = reader.header(Planned(str(parsed), None, None), traffic)
+    assert traffic.size is not None
+    return ObjectReport(
+        url=str(parsed),
+        size=traffic.size,
+        etag=traffic.etag,
+        transfer_syntax=header.transfer_syntax,
+        header_bytes=header.end,
+        pixels=pixels,
+        requests=traffic.requests,
+        bytes_read=traffic.bytes_read,
+        elements=_reports(header.dataset, root_encoding(header)),
+    )
+
+
+def _reports(dataset: DataSet, encoding: Encoding) -> tuple[ElementReport, ...]:
+    return tuple(_report(element, encoding) for element in dataset.values())
+
+
+def _report(element: Element, encoding: Encoding) -> ElementReport:
+    tag = element.tag
+    attribute = _attribute(element)
+    items = value = problem = None
+    if element.items is not None:
+        items = tuple(_reports(item, inner_encoding(item, encoding)) for item in element.items)
+    else:
+        try:
+            value = convert(element, attribute, encoding)
+        except Unfit as unfit:
+            problem = str(unfit)
+    return ElementReport(
+        tag=f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
+        name=keyword_of(tag),
+        vr=attribute.vr,
+        value=value,
+        length=element.length,
+        items=items,
+        problem=problem,
+    )
+
+
+def _attribute(element: Element) -> Attribute:
+    """Take the type from the file, or from the dictionary where the file has none."""
+    vr = element.vr
+    if vr in (None, "UN"):
+        try:
+            vr = datadict.dictionary_VR(element.tag)
+        except KeyError:
+            vr = "UN"
+    return Attribute(element.tag, "", "", vr or "UN", "1-n", "")

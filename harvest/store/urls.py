@@ -1,0 +1,99 @@
+"""URLs of objects, and IDC's bucket names on its two clouds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote, unquote
+
+Scheme = Literal["s3", "gs", "file"]
+
+AWS_TO_GCS: Final = {
+    "idc-open-data": "idc-open-data",
+    "idc-open-data-two": "idc-open-idc1",
+    "idc-open-data-cr": "idc-open-cr",
+}
+"""IDC's buckets: the keys in them are the same."""
+# IDC's manifests for GCS say s3://, since s5cmd reads them through Google's S3 interface
+_ONLY_ON_GCS = frozenset({"idc-open-idc1", "idc-open-cr", "public-datasets-idc"})
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_IDC_KEY = re.compile(rf"(?:.*/)?({_UUID})/({_UUID})\.dcm")
+_IDC_PREFIX = re.compile(rf"(?:.*/)?({_UUID})/?\*?")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectUrl:
+    """Where an object, or a prefix of objects, is."""
+
+    scheme: Scheme
+    bucket: str
+    """Empty for files."""
+    key: str
+    """Of the object, without a leading slash; for files the absolute path."""
+
+    def __str__(self) -> str:
+        if self.scheme == "file":
+            return "file://" + quote(self.key)
+        return f"{self.scheme}://{self.bucket}/{self.key}"
+
+    def with_key(self, key: str) -> ObjectUrl:
+        """Return the URL of another key in the same bucket."""
+        return ObjectUrl(self.scheme, self.bucket, key)
+
+
+def parse_url(text: str) -> ObjectUrl:
+    """Parse ``s3://``, ``gs://`` and ``file://`` URLs, and local paths.
+
+    Raises
+    ------
+    ValueError
+        Another scheme, or no bucket.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return ObjectUrl("file", "", _absolute(text))
+    if scheme == "file":
+        return ObjectUrl("file", "", unquote(rest))
+    if scheme not in ("s3", "gs"):
+        raise ValueError(f"{text!r} is no s3://, gs:// or file:// URL, nor a local path")
+    bucket, _, key = rest.partition("/")
+    if not bucket:
+        raise ValueError(f"{text!r} names no bucket")
+    return ObjectUrl("gs" if bucket in _ONLY_ON_GCS or scheme == "gs" else "s3", bucket, key)
+
+
+def _absolute(path: str) -> str:
+    absolute = str(Path(path).expanduser().absolute())
+    return absolute + "/" if path.endswith("/") and absolute != "/" else absolute
+
+
+def idc_series_url(aws_bucket: str, crdc_series_uuid: str, cloud: str) -> ObjectUrl:
+    """Return the prefix of a series on one of IDC's clouds.
+
+    Parameters
+    ----------
+    aws_bucket
+        As the index names it.
+    crdc_series_uuid
+        Of the version of the series.
+    cloud
+        ``aws`` or ``gcs``.
+    """
+    if cloud == "gcs":
+        return ObjectUrl("gs", AWS_TO_GCS.get(aws_bucket, aws_bucket), f"{crdc_series_uuid}/")
+    return ObjectUrl("s3", aws_bucket, f"{crdc_series_uuid}/")
+
+
+def idc_uuids(key: str) -> tuple[str | None, str | None]:
+    """Return the series and instance UUID that IDC's keys are made of, None where they are not."""
+    match = _IDC_KEY.fullmatch(key)
+    return (match[1], match[2]) if match else (None, None)
+
+
+def idc_series_uuid(prefix: str) -> str | None:
+    """Return the series UUID that a prefix ends on, None if it ends otherwise."""
+    match = _IDC_PREFIX.fullmatch(prefix)
+    return match[1] if match else None

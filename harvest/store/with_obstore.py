@@ -1,0 +1,131 @@
+"""The default transport: obstore's blocking calls, which cost the least CPU per request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from obstore.exceptions import (
+    BaseError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import GCSStore, S3Store
+
+from ..config import SourceConfig
+from . import faults
+from .protocol import EmptyObject, Listed, Ranged, Version, unquoted
+from .urls import Scheme
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+    from obstore.store import GCSConfig
+
+CONNECT_SECONDS = 10
+REQUEST_SECONDS = 60
+
+
+def open_with_obstore(scheme: Scheme, bucket: str, source: SourceConfig) -> ObstoreStore:
+    """Open a bucket.
+
+    Parameters
+    ----------
+    scheme
+        ``s3`` or ``gs``.
+    bucket
+        Its name.
+    source
+        Endpoint, region and whether to send credentials.
+    """
+    # the clients' own retries are off: every request is counted, and backing off is ours
+    common: dict[str, Any] = {
+        "retry_config": {"max_retries": 0},
+        "client_options": {
+            "allow_http": bool(source.endpoint and source.endpoint.startswith("http://")),
+            "connect_timeout": f"{CONNECT_SECONDS}s",
+            "timeout": f"{REQUEST_SECONDS}s",
+        },
+    }
+    if scheme == "gs":
+        return ObstoreStore(_gcs(bucket, source, common))
+    return ObstoreStore(_s3(bucket, source, common))
+
+
+def _s3(bucket: str, source: SourceConfig, common: dict[str, Any]) -> S3Store:
+    region = source.region or "us-east-1"
+    # obstore would take an endpoint from AWS_ENDPOINT_URL: say it always
+    endpoint = source.endpoint or f"https://{bucket}.s3.{region}.amazonaws.com"
+    options: dict[str, Any] = {
+        "endpoint": endpoint,
+        "region": region,
+        "virtual_hosted_style_request": source.endpoint is None,
+        **common,
+    }
+    if source.anonymous:
+        return S3Store(bucket, skip_signature=True, **options)
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    return S3Store(bucket, credential_provider=Boto3CredentialProvider(), **options)
+
+
+def _gcs(bucket: str, source: SourceConfig, common: dict[str, Any]) -> GCSStore:
+    config: GCSConfig = {"base_url": source.endpoint or "https://storage.googleapis.com"}
+    if source.anonymous:
+        return GCSStore(bucket, config={**config, "skip_signature": True}, **common)
+    from obstore.auth.google import GoogleCredentialProvider
+
+    return GCSStore(bucket, config=config, credential_provider=GoogleCredentialProvider(), **common)
+
+
+class ObstoreStore:
+    """One bucket through obstore.
+
+    Parameters
+    ----------
+    store
+        An S3Store or GCSStore whose retries are off.
+    """
+
+    def __init__(self, store: S3Store | GCSStore) -> None:
+        self._store = store
+
+    def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
+        """Read a range; see `ObjectStore.get`."""
+        options: GetOptions = {"range": (start, stop)}
+        if version is not None and version.generation is not None:
+            options["version"] = version.generation
+        elif version is not None and version.etag is not None:
+            options["if_match"] = version.etag
+        try:
+            result = self._store.get(key, options=options)
+            data = bytes(result.bytes())
+        except BaseError as error:
+            raise _translated(error, pinned=version is not None) from None
+        size = result.meta["size"]
+        faults.check_range(start, stop, size, result.range[0], len(data))
+        found = Version(result.meta["e_tag"], result.meta["version"])
+        return Ranged(data, size, found)
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
+        """List objects; see `ObjectStore.list`."""
+        try:
+            for page in self._store.list(prefix or None, offset=after, chunk_size=1000):
+                yield [Listed(meta["path"], meta["size"], unquoted(meta["e_tag"])) for meta in page]
+        except BaseError as error:
+            raise _translated(error, pinned=False) from None
+
+
+def _translated(error: BaseError, *, pinned: bool) -> Exception:
+    if isinstance(error, NotFoundError):
+        # GCS has no other answer for a generation that is gone
+        return faults.changed() if pinned else faults.not_found()
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        return faults.denied()
+    if isinstance(error, PreconditionError):
+        return faults.changed()
+    # obstore exposes no status: its text is all there is, and is not passed on
+    if "416" in str(error):
+        return EmptyObject()
+    return faults.unavailable(f"the request failed ({type(error).__name__})")

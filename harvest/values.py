@@ -1,0 +1,282 @@
+"""From an element's bytes to the value of its column.
+
+pydicom's dictionary says what a value is, pydicom's character sets decode text, and padding is
+removed as pydicom removes it. What does not fit its column raises `Unfit`: the column is then
+null and the bytes are kept in ``issues``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+import struct
+import threading
+import warnings
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, Final
+
+from pydicom import charset
+
+from .header import Element
+from .tags import Attribute
+
+NUMBER_FORMATS: Final = {
+    "FD": "d",
+    "FL": "f",
+    "SL": "l",
+    "SS": "h",
+    "SV": "q",
+    "UL": "L",
+    "US": "H",
+    "UV": "Q",
+    # words, where a dictionary entry leaves the choice to the file
+    "OW": "H",
+}
+INTEGER_VRS: Final = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "US or SS", "US or OW"})
+FLOAT_VRS: Final = frozenset({"DS", "FD", "FL"})
+_AMBIGUOUS: Final = frozenset({"US or SS", "US or OW", "US or SS or OW", "OB or OW"})
+_DEFAULT_REPERTOIRE_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
+_TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_SINGLE_VALUED_TEXT_VRS: Final = frozenset({"LT", "ST", "UR", "UT"})
+_INT64 = range(-(2**63), 2**63)
+_UINT64 = range(2**64)
+
+Value = str | int | float | dt.date | dt.time
+
+
+class Unfit(ValueError):
+    """A value that its column cannot hold; the text is the issue's ``problem``."""
+
+
+class Encoding:
+    """How the values of one data set are encoded.
+
+    Parameters
+    ----------
+    little_endian
+        Byte order of binary numbers.
+    character_set
+        Bytes of Specific Character Set; None for the default repertoire.
+    signed
+        Whether Pixel Representation says that ambiguous pixel values are signed.
+    """
+
+    __slots__ = ("character_set", "little_endian", "signed")
+
+    def __init__(self, little_endian: bool, character_set: bytes | None, signed: bool) -> None:
+        self.little_endian = little_endian
+        self.character_set = character_set
+        self.signed = signed
+
+    def text(self, data: bytes) -> str:
+        """Decode text of a VR that Specific Character Set governs (PS3.5 section 6.1.2)."""
+        if data.isascii() and b"\x1b" not in data:
+            return data.decode("ascii")
+        return _decode(data, python_encodings(self.character_set))
+
+
+# filters of the warnings module are the process's: one thread at a time may change them
+_filters = threading.Lock()
+
+
+@lru_cache(maxsize=256)
+def python_encodings(character_set: bytes | None) -> tuple[str, ...]:
+    """Map Specific Character Set to Python's codecs, pydicom's corrections included."""
+    names = (character_set or b"").decode("iso8859").rstrip(" \0").split("\\")
+    # pydicom warns of what it corrects; a wrong name shows when text cannot be decoded by it
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tuple(charset.convert_encodings([name.strip() for name in names]))
+
+
+def _decode(data: bytes, encodings: tuple[str, ...]) -> str:
+    if len(encodings) == 1 and b"\x1b" not in data:
+        try:
+            return data.decode(encodings[0])
+        except (UnicodeDecodeError, LookupError):
+            raise Unfit("undecodable") from None
+    # pydicom replaces what it cannot decode, and only warns
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return charset.decode_bytes(data, list(encodings), charset.TEXT_VR_DELIMS)
+        except (UserWarning, UnicodeDecodeError, LookupError):
+            raise Unfit("undecodable") from None
+
+
+def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:
+    """Convert an element to the value of its column.
+
+    Parameters
+    ----------
+    element
+        Of the file, with its value.
+    attribute
+        Of the dictionary: it fixes the type.
+    encoding
+        Of the data set that holds the element.
+
+    Returns
+    -------
+    None, value, or list of values
+        None for empty; a list where the dictionary's VM is not 1, with None for empty entries.
+
+    Raises
+    ------
+    Unfit
+        The value does not fit, and why.
+    """
+    if element.length == 0:
+        return None
+    if element.value is None:
+        raise Unfit("not_a_value" if element.items is not None else "too_long")
+    vr = _resolve_vr(element.vr, attribute.vr, encoding)
+    fit = _FITS[column_kind(attribute.vr)]
+    values = [
+        None if raw in ("", None) else fit(raw) for raw in _decoded(element.value, vr, encoding)
+    ]
+    if all(value is None for value in values):
+        return None
+    if attribute.vm != "1":
+        return values
+    if len(values) > 1:
+        raise Unfit("several_values")
+    return values[0]
+
+
+def column_kind(vr: str) -> str:
+    """Name the kind of column that a VR of the dictionary becomes.
+
+    Returns
+    -------
+    str
+        ``text``, ``int``, ``uint``, ``float``, ``date`` or ``time``.
+    """
+    if vr in INTEGER_VRS or vr == "US or SS or OW":
+        return "int"
+    if vr in FLOAT_VRS:
+        return "float"
+    return {"DA": "date", "TM": "time", "UV": "uint"}.get(vr, "text")
+
+
+def _resolve_vr(found: str | None, dictionary: str, encoding: Encoding) -> str:
+    vr = dictionary if found in (None, "UN") else found
+    if vr in _AMBIGUOUS:
+        return "SS" if encoding.signed and "SS" in vr else "US"
+    return str(vr)
+
+
+def _decoded(data: bytes, vr: str, encoding: Encoding) -> list[Any]:
+    """Decode the bytes of a value by the VR that the file gives it."""
+    if vr in NUMBER_FORMATS:
+        return _numbers(data, NUMBER_FORMATS[vr], encoding.little_endian)
+    if vr == "AT":
+        words = _numbers(data, "H", encoding.little_endian)
+        if len(words) % 2:
+            raise Unfit("wrong_length")
+        return [f"{words[i]:04X}{words[i + 1]:04X}" for i in range(0, len(words), 2)]
+    if vr in _DEFAULT_REPERTOIRE_VRS:
+        parts = data.decode("iso8859").rstrip(" \0").split("\\")
+        return [part.strip() for part in parts] if vr in ("AE", "DS", "IS") else parts
+    if vr in _SINGLE_VALUED_TEXT_VRS:
+        return [encoding.text(data).rstrip("\0 ")]
+    if vr in _TEXT_VRS:
+        parts = encoding.text(data.rstrip(b"\0 ")).split("\\")
+        return parts if vr == "PN" else [part.rstrip("\0 ") for part in parts]
+    raise Unfit("vr_conflict")
+
+
+def _numbers(data: bytes, code: str, little_endian: bool) -> list[Any]:
+    order = "<" if little_endian else ">"
+    width = struct.calcsize(order + code)
+    if len(data) % width:
+        raise Unfit("wrong_length")
+    return list(struct.unpack(f"{order}{len(data) // width}{code}", data))
+
+
+def _fit_text(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise Unfit("vr_conflict")
+    return raw
+
+
+def _fit_integer(raw: Any, allowed: range = _INT64) -> int:
+    try:
+        number = int(raw) if isinstance(raw, int) else _integer_text(raw)
+    except (ValueError, InvalidOperation, OverflowError):
+        raise Unfit("not_an_integer") from None
+    if number not in allowed:
+        raise Unfit("not_an_integer")
+    return number
+
+
+def _integer_text(raw: str | float) -> int:
+    text = str(raw).strip()
+    # int() would take 1_000
+    if "_" in text or len(text) > 64:
+        raise ValueError
+    number = Decimal(text)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _fit_unsigned(raw: Any) -> int:
+    return _fit_integer(raw, _UINT64)
+
+
+def _fit_float(raw: Any) -> float:
+    if isinstance(raw, (int, float)):
+        return float(raw)  # FL and FD may hold NaN and infinity
+    try:
+        number = float(raw)
+    except ValueError:
+        raise Unfit("not_a_number") from None
+    if "_" in raw or not math.isfinite(number):
+        raise Unfit("not_a_number")
+    return number
+
+
+# PS3.5 table 6.2-1; the forms with separators are those of ACR-NEMA, which readers accept
+_DATE = re.compile(r"(\d{4})(\.?)(\d\d)\2(\d\d)")
+_TIME = re.compile(r"(\d\d)(?:(:?)(\d\d)(?:\2(\d\d)(?:\.(\d{1,6}))?)?)?")
+
+
+def _fit_date(raw: Any) -> dt.date:
+    match = _DATE.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        raise Unfit("not_a_date")
+    try:
+        return dt.date(int(match[1]), int(match[3]), int(match[4]))
+    except ValueError:
+        raise Unfit("not_a_date") from None
+
+
+def _fit_time(raw: Any) -> dt.time:
+    match = _TIME.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    if match is None:
+        raise Unfit("not_a_time")
+    hour, minute, second = (int(match[group] or 0) for group in (1, 3, 4))
+    try:
+        # a leap second becomes the second before it, as in pydicom
+        return dt.time(
+            hour,
+            minute,
+            min(second, 59) if second == 60 else second,
+            int((match[5] or "0").ljust(6, "0")),
+        )
+    except ValueError:
+        raise Unfit("not_a_time") from None
+
+
+_FITS: Final[dict[str, Callable[[Any], Value]]] = {
+    "text": _fit_text,
+    "int": _fit_integer,
+    "uint": _fit_unsigned,
+    "float": _fit_float,
+    "date": _fit_date,
+    "time": _fit_time,
+}
