@@ -89,7 +89,7 @@ def _by_shard(task: ListingTask) -> ListedSeries:
 
     Other series' objects, prior versions among them, are passed over.
     """
-    assert task.shard is not None and task.series
+    assert task.shard is not None
     found: dict[str, list[Listed]] = {series.url.key: [] for series in task.series}
     bucket = task.series[0].url.with_key("")
     for page in _pages(bucket, task.source, after=task.shard):

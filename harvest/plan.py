@@ -280,7 +280,7 @@ def _listing_tasks(
             for bucket, uuid, uid in zip(buckets, uuids, uids, strict=True)
         ]
         start = 0
-        for (bucket, shard), group in groupby(
+        for (_, shard), group in groupby(
             zip(buckets, uuids, strict=True),
             key=lambda pair: (pair[0], pair[1][:2] if pair[0] in by_shard else None),
         ):
