@@ -242,7 +242,7 @@ def _read(window: Window, selection: Selection, limits: HeaderLimits) -> Header:
         raise
     dataset = meta | top.dataset
     if not top.pixel_area:
-        _refuse_cut_image(dataset, syntax, top.last_group)
+        _refuse_cut_object(dataset, syntax, top.last_group)
     return Header(
         dataset=dataset,
         transfer_syntax=syntax,
@@ -317,12 +317,14 @@ def _need_compressed(window: Window, inflated: Window, limits: HeaderLimits) -> 
     return Missing(NeedMore(known, known + 1))
 
 
-def _refuse_cut_image(dataset: DataSet, syntax: str | None, last_group: int) -> None:
-    """Refuse an image that ends before its pixels.
+def _refuse_cut_object(dataset: DataSet, syntax: str | None, last_group: int) -> None:
+    """Refuse an object that has no data set, and an image that ends before its pixels.
 
     An object cut exactly between two elements parses. Of the classes that always have pixels, one
     that ends inside or before group 0028, or has Rows and no pixels, has lost its end.
     """
+    if not last_group:
+        raise ObjectError(ErrorKind.TRUNCATED, "the object ends with its file meta information")
     sop_class = _text(dataset.get(SOP_CLASS_UID) or dataset.get(MEDIA_STORAGE_SOP_CLASS_UID))
     if sop_class not in _CLASSES_WITH_PIXELS or syntax in _PIXELS_ELSEWHERE:
         return

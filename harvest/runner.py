@@ -114,7 +114,7 @@ def cluster_client(cluster: ClusterConfig) -> Iterator[Client]:
                 n_workers=cluster.workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
             ) as local,
             Client(local, set_as_default=False) as client,
         ):

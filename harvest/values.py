@@ -240,9 +240,9 @@ def _fit_float(raw: Any) -> float:
     return number
 
 
-# PS3.5 table 6.2-1; the forms with separators are those of ACR-NEMA, which readers accept
+# PS3.5 table 6.2-1, and of ACR-NEMA's older forms the one that pydicom takes
 _DATE = re.compile(r"(\d{4})(\.?)(\d\d)\2(\d\d)")
-_TIME = re.compile(r"(\d\d)(?:(:?)(\d\d)(?:\2(\d\d)(?:\.(\d{1,6}))?)?)?")
+_TIME = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?")
 
 
 def _fit_date(raw: Any) -> dt.date:
@@ -259,15 +259,11 @@ def _fit_time(raw: Any) -> dt.time:
     match = _TIME.fullmatch(raw.strip()) if isinstance(raw, str) else None
     if match is None:
         raise Unfit("not_a_time")
-    hour, minute, second = (int(match[group] or 0) for group in (1, 3, 4))
+    hour, minute, second = (int(match[group] or 0) for group in (1, 2, 3))
+    if second == 60:  # a leap second becomes the one before it, as in pydicom
+        second = 59
     try:
-        # a leap second becomes the second before it, as in pydicom
-        return dt.time(
-            hour,
-            minute,
-            min(second, 59) if second == 60 else second,
-            int((match[5] or "0").ljust(6, "0")),
-        )
+        return dt.time(hour, minute, second, int((match[4] or "0").ljust(6, "0")))
     except ValueError:
         raise Unfit("not_a_time") from None
 
