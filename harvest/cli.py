@@ -66,7 +66,7 @@ def _reporting(function: Callable[Parameters, int | None]) -> Callable[Parameter
             sys.exit(error.exit_code)
         except ObjectError as error:
             click.echo(f"harvest: {error.kind}: {error.detail}", err=True)
-            sys.exit(ExitCode.WRONG_USE)
+            sys.exit(ExitCode.RUN_AGAIN if error.kind.retryable else ExitCode.WRONG_USE)
         except (KeyboardInterrupt, _Interrupted):
             click.echo("harvest: interrupted; run the same command again to go on", err=True)
             sys.exit(ExitCode.RUN_AGAIN)
@@ -258,14 +258,13 @@ def query(output: str, sql: str, as_json: bool) -> int | None:
       harvest query out/lung_phantom "SELECT offset_table, count(*) FROM instances GROUP BY ALL"
       harvest query out/lung_phantom "DESCRIBE instances"
     """
-    from .show import print_json, print_table
-    from .views import run_query
+    from .show import print_json, terminal_width
+    from .views import query_rows, query_text
 
-    columns, rows = run_query(output, sql)
     if as_json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        print_json(query_rows(output, sql))
     else:
-        print_table(columns, rows)
+        click.echo(query_text(output, sql, terminal_width()), nl=False)
     return None
 
 

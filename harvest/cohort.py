@@ -160,6 +160,11 @@ def resolve_cohort(cohort: CohortConfig, source: SourceConfig, *, offline: bool 
     connection = _index_connection(cohort, (), offline=offline)
     if keys is not None:
         return _picked(connection, keys, source.cloud)
+    if source.endpoint is not None and len({url.scheme for url in urls} - {"file"}) > 1:
+        raise CohortError(
+            f"cohort.manifest {cohort.manifest} names s3:// and gs:// URLs, and source.endpoint "
+            "can serve only one of them: split the manifest"
+        )
     uuids = {idc_uuids(url.key)[0] for url in urls}
     return UrlCohort(tuple(sorted(set(urls))), _known(connection, uuids, source.cloud))
 

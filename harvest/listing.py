@@ -81,7 +81,11 @@ def _by_series(task: ListingTask) -> ListedSeries:
         return list_prefix(series.url, task.source)
 
     with ThreadPoolExecutor(min(LISTING_THREADS, len(task.series))) as pool:
-        return _collected(task, list(pool.map(found, task.series)))
+        try:
+            return _collected(task, list(pool.map(found, task.series)))
+        except HarvestError:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _by_shard(task: ListingTask) -> ListedSeries:
@@ -97,7 +101,8 @@ def _by_shard(task: ListingTask) -> ListedSeries:
             series = found.get(entry.key.partition("/")[0] + "/")
             if series is not None:
                 series.append(entry)
-        if page and not page[-1].key.startswith(task.shard):
+        # an emulator may begin before the shard: only what lies behind it ends the listing
+        if page and page[-1].key[: len(task.shard)] > task.shard:
             break
     return _collected(task, list(found.values()))
 
@@ -133,8 +138,8 @@ def _explained(error: ObjectError, url: ObjectUrl) -> HarvestError:
         return HarvestError(f"the {what} {where} does not exist: check its name and source.cloud")
     if error.kind == ErrorKind.DENIED:
         return HarvestError(
-            f"{where} denies listing: set source.anonymous: false and provide credentials that "
-            "may list it, or name its objects in a manifest"
+            f"{where} denies listing, or does not exist: check its name; to use credentials set "
+            "source.anonymous: false; without the right to list, name the objects in a manifest"
         )
     return StoreUnavailable(
         f"{where} does not answer ({error.detail}): check the network and source.endpoint, "

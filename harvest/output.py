@@ -86,8 +86,14 @@ class LocalOutput:
             path.write_bytes(data)
 
     def remove(self, folder: str) -> None:
-        """Remove a folder and what is in it."""
-        shutil.rmtree(self.path(folder), ignore_errors=True)
+        """Remove a folder, what is in it, and the folders around it that are then empty."""
+        gone = self.path(folder)
+        shutil.rmtree(gone, ignore_errors=True)
+        while gone != self.folder:
+            gone = gone.parent
+            if not gone.is_dir() or any(gone.iterdir()):
+                return
+            gone.rmdir()
 
     def strangers(self) -> list[str]:
         """List what is in the folder and is none of ours."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -44,9 +45,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     _console().print(table)
 
 
+def terminal_width() -> int:
+    """Return the characters of a line on stdout; a pipe gets room rather than folds."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+
+
 def _console() -> Console:
-    # a pipe has no width: give rows room rather than fold them at 80
-    return Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False)
+    return Console(width=terminal_width())
 
 
 def size_text(count: int) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from contextlib import redirect_stdout
+from typing import Any, Final
 
 import duckdb
 
 from .errors import HarvestError, OutputError
 from .output import MANIFEST, open_output
 from .table import read_json
+
+SHOWN_ROWS: Final = 200
+"""More are asked for with LIMIT, or as JSON."""
 
 
 def connect(output: str) -> duckdb.DuckDBPyConnection:
@@ -44,13 +49,8 @@ def connect(output: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def run_query(output: str, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Run SQL on a finished output.
-
-    Returns
-    -------
-    tuple of list of str and list of tuple
-        The columns' names, and the rows.
+def query_rows(output: str, sql: str) -> list[dict[str, Any]]:
+    """Run SQL on a finished output; return its rows by column name.
 
     Raises
     ------
@@ -59,13 +59,47 @@ def run_query(output: str, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     HarvestError
         The SQL fails.
     """
-    connection = connect(output)
-    try:
-        result = connection.execute(sql)
-        columns = [column[0] for column in result.description or []]
-        return columns, result.fetchall()
-    except duckdb.Error as error:
-        raise HarvestError(f"the query fails: {error}") from None
+    with connect(output) as connection:
+        try:
+            result = connection.execute(sql)
+            names = [column[0] for column in result.description or []]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        except duckdb.Error as error:
+            raise _failed(error) from None
+
+
+def query_text(output: str, sql: str, width: int) -> str:
+    """Run SQL on a finished output; return its rows as DuckDB draws them.
+
+    Parameters
+    ----------
+    output
+        A folder.
+    sql
+        One statement.
+    width
+        Characters of a line; columns that do not fit are left out and counted.
+
+    Raises
+    ------
+    OutputError, HarvestError
+        As `query_rows`.
+    """
+    with connect(output) as connection:
+        try:
+            relation = connection.sql(sql)
+            if relation is None:  # a statement without rows
+                return ""
+            drawn = io.StringIO()
+            with redirect_stdout(drawn):
+                relation.show(max_width=width, max_rows=SHOWN_ROWS)
+            return drawn.getvalue()
+        except duckdb.Error as error:
+            raise _failed(error) from None
+
+
+def _failed(error: duckdb.Error) -> HarvestError:
+    return HarvestError(f"the query fails: {error}")
 
 
 def _quoted(text: str) -> str:

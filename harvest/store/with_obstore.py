@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,10 @@ class ObstoreStore:
             raise _translated(error, pinned=False) from None
 
 
+# obstore exposes no status: its text is all there is
+_STATUS = re.compile(r"status code: (\d{3})")
+
+
 def _translated(error: BaseError, *, pinned: bool) -> Exception:
     if isinstance(error, NotFoundError):
         # GCS has no other answer for a generation that is gone
@@ -125,7 +130,13 @@ def _translated(error: BaseError, *, pinned: bool) -> Exception:
         return faults.denied()
     if isinstance(error, PreconditionError):
         return faults.changed()
-    # obstore exposes no status: its text is all there is, and is not passed on
-    if "416" in str(error):
+    # the text holds URLs and bodies of answers, and is not passed on
+    text = str(error)
+    status = _STATUS.search(text)
+    if status is None:
+        return faults.unavailable(f"the request failed ({type(error).__name__})")
+    if status[1] == "416":
         return EmptyObject()
-    return faults.unavailable(f"the request failed ({type(error).__name__})")
+    if "no bucket named" in text:  # fake-gcs-server says so with status 500
+        return faults.not_found()
+    return faults.by_status(int(status[1]))

@@ -1,0 +1,124 @@
+"""What pydicom alone says a row of ``instances`` must hold: the tests' independent reading."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pydicom
+import yaml
+from pydicom import datadict
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+from pydicom.valuerep import DA, TM
+
+PROFILES = Path(__file__).parent.parent / "configs" / "profiles"
+_TEXT = frozenset({"AE", "AS", "CS", "DT", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"})
+_INTEGERS = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "UV", "US or SS"})
+
+
+class Unreadable(Exception):
+    """The column cannot hold the value: it is null, and ``issues`` names the path."""
+
+
+def read_without_force(file: Path | BinaryIO) -> Dataset | None:
+    """Read the header with pydicom; None where pydicom refuses."""
+    with warnings.catch_warnings():
+        # test files are wrong on purpose, and pydicom says so
+        warnings.simplefilter("ignore")
+        try:
+            return pydicom.dcmread(file, stop_before_pixels=True)
+        except InvalidDicomError:
+            return None
+
+
+def profile_paths(name: str) -> list[str]:
+    """List the paths of a ready profile."""
+    tags = yaml.safe_load((PROFILES / f"{name}.yaml").read_text())["tags"]
+    return [str(tag) for tag in tags]
+
+
+def expected_values(dataset: Dataset, paths: Iterable[str]) -> tuple[dict[str, Any], set[str]]:
+    """Return the columns' values by name, and the paths that must be among the issues."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # pydicom keeps file meta information apart
+        merged = [dataset, getattr(dataset, "file_meta", Dataset())]
+        return _values(merged, _tree(paths), "")
+
+
+def _tree(paths: Iterable[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path in paths:
+        node = tree
+        for step in path.split("."):
+            node = node.setdefault(step, {})
+    return tree
+
+
+def _values(
+    datasets: list[Dataset], tree: dict[str, Any], prefix: str
+) -> tuple[dict[str, Any], set[str]]:
+    values: dict[str, Any] = {}
+    unreadable: set[str] = set()
+    for keyword, members in tree.items():
+        path = f"{prefix}{keyword}"
+        values[keyword] = None
+        holder = next((ds for ds in datasets if keyword in ds), None)
+        if holder is None:
+            continue
+        if members:
+            items = []
+            for item in holder[keyword].value or ():
+                inner, wrong = _values([item], members, f"{path}.")
+                items.append(inner)
+                unreadable |= wrong
+            values[keyword] = items or None
+            continue
+        try:
+            values[keyword] = _value(holder[keyword])
+        except (Unreadable, ValueError, TypeError, OverflowError):
+            unreadable.add(path)
+    return values, unreadable
+
+
+def _value(element: DataElement) -> Any:
+    vr = datadict.dictionary_VR(element.tag)
+    several = isinstance(element.value, (MultiValue, list))
+    raw = list(element.value) if several else [element.value]
+    values = [None if part in (None, "") else _single(part, vr) for part in raw]
+    if all(part is None for part in values):
+        return None
+    if datadict.dictionary_VM(element.tag) != "1":
+        return values
+    if several:
+        raise Unreadable
+    return values[0]
+
+
+def _single(part: Any, vr: str) -> str | int | float | dt.date | dt.time:
+    if vr == "DS":
+        if not math.isfinite(float(part)):
+            raise Unreadable
+        return float(part)
+    if vr in ("FD", "FL"):
+        return float(part)
+    if vr in _INTEGERS:
+        return int(part)
+    if vr == "DA":
+        date = DA(str(part).strip())
+        return dt.date(date.year, date.month, date.day)
+    if vr == "TM":
+        time = TM(str(part).strip())
+        return dt.time(time.hour, time.minute, time.second, time.microsecond)
+    if vr == "AT":
+        return f"{int(part):08X}"
+    if vr in _TEXT:
+        return str(part)
+    raise Unreadable
