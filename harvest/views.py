@@ -87,7 +87,7 @@ def query_text(output: str, sql: str, width: int) -> str:
     """
     with connect(output) as connection:
         try:
-            relation = connection.sql(sql)
+            relation: duckdb.DuckDBPyRelation | None = connection.sql(sql)
             if relation is None:  # a statement without rows
                 return ""
             drawn = io.StringIO()

@@ -1,0 +1,50 @@
+# Everything runs in .venv, which is made from requirements.lock on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format lab lab-down bench lock clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## harvest the lab's files from a real S3 and a real GCS server, and query them
+	$(BIN)/python -m tests.lab.demo
+
+test: $(STAMP) ## run the tests (HARVEST_CORPUS names a folder of more real files)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lab: $(STAMP) ## start the local lab: S3 and GCS servers with buckets like IDC's
+	$(BIN)/python -m tests.lab up
+
+lab-down: $(STAMP) ## stop the lab
+	$(BIN)/python -m tests.lab down
+
+bench: $(STAMP) ## measure planning all of IDC, and reading the lab
+	$(BIN)/python -m tests.bench
+
+lock: $(STAMP) ## renew requirements.lock after a change of pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --quiet --output-file requirements.lock
+
+clean: ## remove what was installed and made
+	rm -rf $(VENV) .lab out .mypy_cache .pytest_cache .ruff_cache
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "harvest needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
