@@ -11,12 +11,12 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
-from . import __version__
 from .cohort import Cohort, PrefixCohort, SeriesCohort, UrlCohort, resolve_cohort
 from .config import Config
 from .errors import HarvestError, OutputError
@@ -100,7 +100,7 @@ class Plan:
     differences: tuple[Difference, ...] = field(default=())
     """The first series with missing or surplus objects."""
     format_version: int = FORMAT_VERSION
-    harvest_version: str = __version__
+    harvest_version: str = version("harvest")
 
 
 def asked(config: Config) -> dict[str, Any]:

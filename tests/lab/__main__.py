@@ -2,28 +2,19 @@
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from tests.lab import servers
+from tests.lab.configs import lab_config
 from tests.lab.files import corpus_from_environment
 from tests.lab.laboratory import INDEX, Lab, start_lab, stop_lab
 
 _STATE: Final = "lab.json"
-_CONFIG: Final = """\
-cohort:
-  sql: SELECT SeriesInstanceUID FROM index WHERE collection_id <> 'lab_broken'
-  index: {index}
-source:
-  cloud: {cloud}
-  endpoint: {endpoint}
-read:
-  profile: core
-output: out/lab_{cloud}
-cluster: {{workers: 2}}
-"""
+_DIRECTORY: Final = Path(".lab")
 _NEXT: Final = """\
 The lab is up: {series} series, {objects} objects on each cloud.
   S3   {s3}
@@ -32,8 +23,8 @@ The lab is up: {series} series, {objects} objects on each cloud.
 
 Next:
   harvest run {directory}/aws.yaml
-  harvest run {directory}/gcs.yaml
-  python -m tests.lab down --dir {directory}
+  harvest query out/lab_aws "SELECT Modality, offset_table, count(*) FROM instances GROUP BY ALL"
+  {down}
 """
 
 
@@ -49,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True)
     for name, command in (("up", up), ("down", down)):
         sub = commands.add_parser(name, help=(command.__doc__ or "").partition("\n")[0])
-        sub.add_argument("--dir", type=Path, default=Path(".lab"), help="the lab's folder")
+        sub.add_argument("--dir", type=Path, default=_DIRECTORY, help="the lab's folder")
         sub.set_defaults(command=command)
     options = parser.parse_args(arguments)
     code: int = options.command(options.dir)
@@ -65,7 +56,7 @@ def up(directory: Path) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     running = start_lab(directory, cache=directory, corpus=corpus_from_environment())
     try:
-        _write_state(directory, running)
+        write_state(directory, running)
     except BaseException:
         # Nobody could find the servers again without the record of their pids.
         stop_lab(running)
@@ -77,6 +68,7 @@ def up(directory: Path) -> int:
         gcs=running.gcs.endpoint,
         index=directory / INDEX,
         directory=directory,
+        down=_end_command(directory),
     )
     print(text, end="")
     return 0
@@ -96,17 +88,32 @@ def down(directory: Path) -> int:
     return 0
 
 
-def _write_state(directory: Path, running: Lab) -> None:
-    state: dict[str, Any] = {"index": str(directory / INDEX)}
+def write_state(directory: Path, running: Lab) -> None:
+    """Write what `down` needs to find the servers, and a configuration for each cloud.
+
+    Parameters
+    ----------
+    directory
+        Folder of the lab.
+    running
+        Its servers.
+    """
+    state: dict[str, Any] = {"index": str(running.index)}
     for name, cloud, server in (("s3", "aws", running.s3), ("gcs", "gcs", running.gcs)):
         state[name] = {
             "endpoint": server.endpoint,
             "pid": server.pid,
             "command": servers.command_line(server.pid),
         }
-        config = _CONFIG.format(index=directory / INDEX, cloud=cloud, endpoint=server.endpoint)
+        config = lab_config(running, cloud, Path(f"out/lab_{cloud}"))
         (directory / f"{cloud}.yaml").write_text(config, encoding="utf-8")
     (directory / _STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+
+def _end_command(directory: Path) -> str:
+    if directory == _DIRECTORY:
+        return "make lab-down"
+    return f"python -m tests.lab down --dir {shlex.quote(str(directory))}"
 
 
 def _recorded(directory: Path) -> list[dict[str, Any]]:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
-import yaml
 
 from tests.lab import Lab, lab
+from tests.lab.configs import lab_config
 from tests.lab.files import corpus_from_environment
 
-CONFIG: Final = Path("configs/lab.yaml")
 OUTPUT: Final = Path("out/demo")
 CLOUDS: Final = ("aws", "gcs")
 
@@ -67,13 +66,8 @@ def main() -> int:
 
 def harvest(running: Lab, cloud: str) -> int:
     """Harvest one of the lab's clouds; return the command's exit code."""
-    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    config["cohort"]["index"] = str(running.index)
-    config["source"]["cloud"] = cloud
-    config["source"]["endpoint"] = (running.s3 if cloud == "aws" else running.gcs).endpoint
-    config["output"] = str(OUTPUT / cloud)
     path = OUTPUT / f"{cloud}.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    path.write_text(lab_config(running, cloud, OUTPUT / cloud), encoding="utf-8")
     say(f"$ harvest run {path}")
     code = subprocess.run(
         [sys.executable, "-m", "harvest", "run", str(path)], check=False

@@ -12,13 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import pydicom
 from pydicom import config
-from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    SegmentationStorage,
+)
 
 from tests.lab.dicom import uid
 from tests.lab.generate import BROKEN
+from tests.lab.variants import free_uid, write_variant
 
 GCS_BUCKETS: Final = {
     "idc-open-data": "idc-open-data",
@@ -29,6 +38,12 @@ GCS_BUCKETS: Final = {
 
 BROKEN_COLLECTION: Final = "lab_broken"
 """Collection of the objects that no DICOM reader accepts."""
+
+STUB_COLLECTION: Final = "lab_stubs"
+"""Collection of the images that end before their pixels, as if they had been cut."""
+
+VARIANT_COLLECTION: Final = "lab_variants"
+"""Collection of the further encodings of an image, each a series of its own."""
 
 CORPUS_VARIABLE: Final = "HARVEST_CORPUS"
 """Environment variable naming a folder of further files, listed in its ``manifest.csv``."""
@@ -55,6 +70,10 @@ _SINGLE: Final = (
 # Attributes whose distinct values the index joins by commas.
 _JOINED: Final = ("PhotometricInterpretation", "PixelRepresentation")
 _WANTED: Final = ("SpecificCharacterSet", "SeriesInstanceUID", "SOPInstanceUID", *_SINGLE, *_JOINED)
+_WANTED_TAGS: Final[list[BaseTag | int]] = [BaseTag(tag_for_keyword(name) or 0) for name in _WANTED]
+_ROWS: Final = 0x0028_0010
+_LAST_IMAGE_GROUP: Final = 0x0028
+_PIXEL_GROUP: Final = 0x7FE0
 # Files that lie beside the packaged DICOM and would never be taken for it.
 _NOT_DICOM: Final = frozenset({".csv", ".dump", ".icc", ".json", ".md", ".py", ".pyc", ".txt"})
 
@@ -118,6 +137,10 @@ class Source(NamedTuple):
 class _Header(NamedTuple):
     path: Path
     collection_id: str
+    series: str
+    sop: str
+    # Where the value of the SeriesInstanceUID begins; None in a deflated data set.
+    series_at: int | None
     values: Mapping[str, str | None]
 
 
@@ -152,54 +175,93 @@ def sources(generated: Path, corpus: Path | None = None) -> list[Source]:
     return found
 
 
-def collect(found: Iterable[Source]) -> list[Series]:
+def collect(found: Iterable[Source], folder: Path) -> list[Series]:
     """Group files into series.
 
     Parameters
     ----------
     found
         Files by collection. Where two collections share a series, the first one owns it.
+    folder
+        Where to write the patched copies of `VARIANT_COLLECTION`.
 
     Returns
     -------
     list of Series
-        Readable series, each SOPInstanceUID once, and one series per unreadable file in
+        Readable series with each SOPInstanceUID once; the images without pixels in
+        `STUB_COLLECTION`; one series per further file of the same SOPInstanceUID in
+        `VARIANT_COLLECTION`, unless it is deflated; and one per unreadable file in
         `BROKEN_COLLECTION`. A readable file without a SeriesInstanceUID or a SOPInstanceUID is
         left out, for IDC has none.
     """
-    by_series: dict[str, dict[str, _Header]] = defaultdict(dict)
+    headers: list[_Header] = []
     broken: list[Path] = []
     for source in found:
         for path in source.paths:
-            values = _read(path)
-            if values is None:
+            try:
+                header = _read(path, source.collection_id)
+            except _NotDicom:
                 broken.append(path)
                 continue
-            series, instance = values["SeriesInstanceUID"], values["SOPInstanceUID"]
-            if series and instance:
-                by_series[series].setdefault(instance, _Header(path, source.collection_id, values))
-    made = [_series(series, headers) for series, headers in by_series.items()]
-    return made + list(_broken_series(broken))
+            if header is not None:
+                headers.append(header)
+    by_series, spare = _grouped(headers)
+    made = [_series(list(members.values())) for members in by_series.values()]
+    variants = _variants(spare, set(by_series), folder)
+    return [*made, *(_series([each]) for each in variants), *_broken_series(broken)]
 
 
-def _series(series_uid: str, headers: Mapping[str, _Header]) -> Series:
-    first = next(iter(headers.values()))
-    rows = [header.values for header in headers.values()]
+def _grouped(
+    headers: Iterable[_Header],
+) -> tuple[Mapping[str, Mapping[str, _Header]], list[_Header]]:
+    """Group headers by series and instance; the second list is of those that found no place."""
+    by_series: dict[str, dict[str, _Header]] = defaultdict(dict)
+    spare: list[_Header] = []
+    # Stubs come last, so that none takes the place of a whole file.
+    for header in sorted(headers, key=_is_stub):
+        members = by_series[header.series]
+        owner = next(iter(members.values()), header)
+        if header.sop in members or _is_stub(header) != _is_stub(owner):
+            spare.append(header)
+        else:
+            members[header.sop] = header
+    return by_series, spare
+
+
+def _variants(spare: Iterable[_Header], taken: set[str], folder: Path) -> Iterator[_Header]:
+    """Give each file a series of its own; one that cannot be patched is left out."""
+    for header in spare:
+        series = free_uid(header.series, header.sop, taken)
+        if series is None or header.series_at is None:
+            continue
+        taken.add(series)
+        path = write_variant(header.path, header.series_at, header.series, series, folder)
+        collection = STUB_COLLECTION if _is_stub(header) else VARIANT_COLLECTION
+        yield header._replace(path=path, collection_id=collection, series=series)
+
+
+def _is_stub(header: _Header) -> bool:
+    return header.collection_id == STUB_COLLECTION
+
+
+def _series(headers: Sequence[_Header]) -> Series:
+    first = headers[0]
+    rows = [header.values for header in headers]
     attributes = {name: _any_value(rows, name) for name in _SINGLE}
     attributes |= {name: _joined(rows, name) for name in (*_JOINED, "TransferSyntaxUID")}
     derived = attributes["SOPClassUID"] == SegmentationStorage and (
         first.collection_id == "lab_generated"
     )
     return Series(
-        series_instance_uid=series_uid,
-        crdc_series_uuid=_uuid(series_uid),
+        series_instance_uid=first.series,
+        crdc_series_uuid=_uuid(first.series),
         collection_id=first.collection_id,
         analysis_result_id="lab_segmentations" if derived else None,
         attributes=attributes,
         instances=tuple(
             # Test files reuse a SOPInstanceUID in several series; a UUID names one object only.
-            Instance(header.path, sop, _uuid(series_uid, sop), header.path.stat().st_size)
-            for sop, header in headers.items()
+            Instance(each.path, each.sop, _uuid(each.series, each.sop), each.path.stat().st_size)
+            for each in headers
         ),
     )
 
@@ -231,19 +293,54 @@ def _broken_series(paths: Iterable[Path]) -> Iterator[Series]:
         )
 
 
-def _read(path: Path) -> Mapping[str, str | None] | None:
-    """Read the header of a file; None if no reader would take it for DICOM."""
+class _NotDicom(Exception):
+    """No reader would take the file for DICOM."""
+
+
+def _read(path: Path, collection_id: str) -> _Header | None:
+    """Read the header of a file; None if it lacks a UID that every object of IDC has."""
     if path.parent.name == BROKEN:
-        return None
+        raise _NotDicom
     with _lenient():
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_WANTED))
-        except Exception:
-            # Whatever pydicom raises on a damaged file, it is damaged.
-            return None
+        header, tags = _parse(path)
         values = {name: _text(header, name) for name in _WANTED}
         values["TransferSyntaxUID"] = _text(header.file_meta, "TransferSyntaxUID")
-    return values
+        series, sop = values["SeriesInstanceUID"], values["SOPInstanceUID"]
+        if series is None or sop is None:
+            return None
+        deflated = values["TransferSyntaxUID"] == DeflatedExplicitVRLittleEndian
+        return _Header(
+            path=path,
+            collection_id=STUB_COLLECTION if _lacks_pixels(values, tags) else collection_id,
+            series=series,
+            sop=sop,
+            series_at=None if deflated else header["SeriesInstanceUID"].file_tell,
+            values=values,
+        )
+
+
+def _parse(path: Path) -> tuple[FileDataset, list[int]]:
+    """Read the wanted elements, and the tags of all elements up to the pixel area."""
+    tags: list[int] = []
+
+    def in_pixel_area(tag: int, _vr: str | None, _length: int) -> bool:
+        tags.append(tag)
+        return tag >> 16 == _PIXEL_GROUP
+
+    with path.open("rb") as opened:
+        try:
+            # Unlike `dcmread`, this takes a function that sees each element go by.
+            header = read_partial(opened, in_pixel_area, specific_tags=_WANTED_TAGS)
+        except Exception as error:
+            # Whatever pydicom raises on a damaged file, it is damaged.
+            raise _NotDicom from error
+    return header, tags
+
+
+def _lacks_pixels(values: Mapping[str, str | None], tags: Sequence[int]) -> bool:
+    """Tell an image that ends so early that it cannot be told from one that was cut."""
+    is_image = "Image Storage" in UID(values["SOPClassUID"] or "").name
+    return is_image and _ROWS not in tags and tags[-1] >> 16 <= _LAST_IMAGE_GROUP
 
 
 @contextlib.contextmanager

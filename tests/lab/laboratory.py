@@ -18,6 +18,7 @@ from tests.lab.servers import PRIVATE_BUCKET, Server, Upload
 
 INDEX: Final = "index.parquet"
 _PRIVATE_SERIES: Final = "CT axial"
+_VARIANTS: Final = "variants"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def start_lab(directory: Path, *, cache: Path, corpus: Path | None = None) -> La
     directory
         Folder for the servers' data and logs and for the index.
     cache
-        Folder that keeps the generated files.
+        Folder that keeps the generated and the patched files.
     corpus
         Folder of further files.
 
@@ -90,7 +91,7 @@ def start_lab(directory: Path, *, cache: Path, corpus: Path | None = None) -> La
         )
         for future in starting:
             undo.callback(_stop_if_started, future)
-        series = tuple(collect(sources(generate(cache), corpus)))
+        series = tuple(collect(sources(generate(cache), corpus), cache / _VARIANTS))
         s3, gcs = (future.result() for future in starting)
         filling = (threads.submit(_fill_s3, s3, series), threads.submit(_fill_gcs, gcs, series))
         for filled in filling:
