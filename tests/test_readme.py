@@ -1,0 +1,85 @@
+"""What the README shows is true: its queries run, its commands exist, its tables are complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import duckdb
+import pytest
+import yaml
+
+import harvest
+from harvest.cli import main
+from harvest.config import Config, parse_config
+from harvest.errors import ErrorKind, ExitCode
+from harvest.offsets import OffsetTable
+from harvest.schema import FIXED_COLUMNS
+from tests.lab import Lab
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+PROFILES = ["ct", "mr", "sm", "seg"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def connection(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
+    output = tmp_path_factory.mktemp("readme") / "out"
+    config = {
+        "cohort": {"sql": "SELECT SeriesInstanceUID FROM index", "index": str(lab.index)},
+        "source": {"endpoint": lab.s3.endpoint},
+        "read": {"profile": PROFILES},
+        "output": str(output),
+        "cluster": {"workers": 2},
+    }
+    harvest.run(Config.model_validate(config))
+    return harvest.connect(str(output))
+
+
+@pytest.mark.parametrize("sql", blocks("sql"))
+def test_query(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    assert connection.execute(sql).fetchall()
+
+
+def test_there_are_ten_queries() -> None:
+    assert len(blocks("sql")) == 10
+
+
+def test_the_config_shown_is_one() -> None:
+    (shown,) = blocks("yaml")
+    config = parse_config(shown)
+    # every key that there is, stands there
+    keys = set(re.findall(r"(\w+):", shown))
+    for section in type(config).model_fields:
+        assert section in keys
+
+
+def test_commands_shown_exist() -> None:
+    shown = set(re.findall(r"harvest (\w+) ", "".join(blocks("bash"))))
+    assert shown <= set(main.commands)
+    assert set(re.findall(r"\| `harvest (\w+) ", README)) == set(main.commands)
+    context = click.Context(main)
+    for name in main.commands:
+        command = main.get_command(context, name)
+        assert command is not None
+        assert "--json" in command.get_help(click.Context(command, info_name=name))
+
+
+def test_tables_of_words_are_complete() -> None:
+    for kind in (*ErrorKind, *OffsetTable):
+        assert f"`{kind}`" in README
+    for code in ExitCode:
+        assert re.search(rf"^\| {int(code)} \|", README, re.MULTILINE), code
+    for column in FIXED_COLUMNS - {"header"}:
+        assert f"`{column}`" in README, column
+
+
+def test_ready_configs_are_valid() -> None:
+    for path in (Path(__file__).parent.parent / "configs").glob("*.yaml"):
+        config = parse_config(path.read_text(encoding="utf-8"), path.name)
+        assert f"configs/{path.name}" in README
+        assert yaml.safe_load(path.read_text(encoding="utf-8"))["output"] == config.output.url
