@@ -52,10 +52,7 @@ class CohortConfig(_Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> CohortConfig:
-        given = [name for name in ("sql", "manifest", "prefix") if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"needs exactly one of sql, manifest and prefix, found {found}")
+        _check_kinds({"sql": self.sql, "manifest": self.manifest, "prefix": self.prefix})
         return self
 
 
@@ -77,8 +74,7 @@ class SourceConfig(_Section):
 
     @model_validator(mode="after")
     def _endpoint_is_safe(self) -> SourceConfig:
-        if self.endpoint is not None:
-            check_endpoint(self.endpoint, allow_http=self.allow_http)
+        _check_source({"endpoint": self.endpoint, "allow_http": self.allow_http})
         return self
 
 
@@ -129,8 +125,7 @@ class ClusterConfig(_Section):
 
     @model_validator(mode="after")
     def _one_place(self) -> ClusterConfig:
-        if self.workers is not None and self.address is not None:
-            raise ValueError("needs workers or address, not both")
+        _check_place({"workers": self.workers, "address": self.address})
         if self.address is not None:
             _check_scheduler(self.address, self.allow_insecure)
         return self
@@ -183,6 +178,24 @@ class Config(_Section):
     @classmethod
     def _output_as_text(cls, output: Any) -> Any:
         return {"url": output} if isinstance(output, str) else output
+
+
+def _check_kinds(cohort: Mapping[str, Any]) -> None:
+    kinds = ("sql", "manifest", "prefix")
+    given = [name for name in kinds if cohort.get(name) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise ValueError(f"needs exactly one of sql, manifest and prefix, found {found}")
+
+
+def _check_source(source: Mapping[str, Any]) -> None:
+    if isinstance(source.get("endpoint"), str):
+        check_endpoint(source["endpoint"], allow_http=source.get("allow_http") is True)
+
+
+def _check_place(cluster: Mapping[str, Any]) -> None:
+    if cluster.get("workers") is not None and cluster.get("address") is not None:
+        raise ValueError("needs workers or address, not both")
 
 
 def check_endpoint(endpoint: str, *, allow_http: bool) -> None:
@@ -282,13 +295,14 @@ def parse_config(text: str, name: str = "config") -> Config:
     if not isinstance(content, dict):
         raise ConfigError(f"{name} is no mapping with cohort: and output: (see configs/)")
     lines: dict[Location, int] = {}
-    mistakes = [(line, text) for line, text in _index_lines(node, (), lines)]
+    mistakes = set(_index_lines(node, (), lines))
+    mistakes |= {(_line((section,), lines), text) for section, text in _section_mistakes(content)}
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
         for found in error.errors():
             location = _shown(found["loc"])
-            mistakes.append((_line(location, lines), _describe(location, dict(found))))
+            mistakes.add((_line(location, lines), _describe(location, dict(found))))
         config = None
     if mistakes or config is None:
         listed = "\n".join(
@@ -296,6 +310,18 @@ def parse_config(text: str, name: str = "config") -> Config:
         )
         raise ConfigError(f"{name} has {len(mistakes)} mistake(s):\n{listed}")
     return config
+
+
+def _section_mistakes(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Check what pydantic leaves unchecked in a section where single keys are wrong already."""
+    checks = {"cohort": _check_kinds, "source": _check_source, "cluster": _check_place}
+    for section, check in checks.items():
+        given = content.get(section)
+        if isinstance(given, dict):
+            try:
+                check(given)
+            except ValueError as error:
+                yield section, f"{section}: {error}"
 
 
 def _index_lines(

@@ -6,6 +6,7 @@ that matters is in the output: a run that is started again reads what has no par
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -115,6 +116,7 @@ def cluster_client(cluster: ClusterConfig) -> Iterator[Client]:
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
+                silence_logs=logging.ERROR,
             ) as local,
             Client(local, set_as_default=False) as client,
         ):

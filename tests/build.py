@@ -243,10 +243,10 @@ def header_of(
     return header
 
 
-def feed(data: bytes, selection: Selection, step: int) -> tuple[Header, Window]:
+def feed(data: bytes, selection: Selection, step: int, first: int = 132) -> tuple[Header, Window]:
     """Read a header as a reader does: the start, then what is asked for and some bytes more."""
     window = Window(len(data))
-    window.add(0, data[: max(step, 132)])
+    window.add(0, data[: max(step, first)])
     for _ in range(2 * len(data)):
         answer = read_header(window, selection)
         if isinstance(answer, Header):

@@ -121,9 +121,7 @@ def assert_same_element(ours: Element, expected: Dataset, tag: int) -> None:
         if ours.length <= 1024 and ours.items is None:
             assert (ours.value or b"") == (theirs.value or b""), f"{tag:08X}"
     if ours.items is not None and ours.length:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            theirs_items = expected[tag].value
+        theirs_items = expected[tag].value
         assert len(ours.items) == len(theirs_items), f"{tag:08X}"
         for one, other in zip(ours.items, theirs_items, strict=True):
             assert_same(one, other, top=False)
@@ -134,7 +132,7 @@ def assert_read_alike(data: bytes, header: Header | None = None) -> Header:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = oracle(data)
-    assert_same(header.dataset, expected, top=True)
+        assert_same(header.dataset, expected, top=True)
     assert {tag for tag in header.dataset if _group(tag) == 2} == {
         int(tag) for tag in expected.file_meta.keys()
     }
@@ -366,14 +364,10 @@ def test_without_a_transfer_syntax_the_first_element_decides(code: Syntax) -> No
     assert (header.implicit, header.little_endian) == (code.implicit, code.little)
 
 
-@pytest.mark.parametrize("rest", [b"", b"\0\0\0\0"])
-def test_without_a_transfer_syntax_and_a_data_set(rest: bytes) -> None:
-    meta = file_meta(None)
-    data = part10(b"", meta=meta)
-    header = header_of(data)
-    assert header.transfer_syntax is None
-    assert header.implicit
-    assert header.end == len(data)
+@pytest.mark.parametrize("rest", [b"", bytes(4), bytes(8)])
+@pytest.mark.parametrize("syntax", [None, EXPLICIT_LITTLE])
+def test_an_object_without_a_data_set_is_cut(syntax: str | None, rest: bytes) -> None:
+    assert refused(part10(rest, syntax)) == ErrorKind.TRUNCATED
 
 
 @pytest.mark.parametrize(("said", "code"), [(EXPLICIT_LITTLE, IMPLICIT), (IMPLICIT_LITTLE, LITTLE)])
@@ -476,10 +470,12 @@ def test_reading_in_pieces_ends_in_the_same_header(
 ) -> None:
     data = build(syntax)
     wanted = selected("PatientName", "ContentSequence.TextValue", "(0019,GEMS_ACQU_01,02)")
+    # of a deflated object a reader has all of the file meta at once
+    known = data.index(uid(DEFLATED)) + len(DEFLATED) + 1 if syntax == DEFLATED else 132
     for selection in (wanted, EVERYTHING):
         whole = header_of(data, selection)
         for step in (0, 1, 2, 3, 7, 16, 100, len(data)):
-            assert feed(data, selection, step)[0] == whole
+            assert feed(data, selection, step, known)[0] == whole
 
 
 def random_dataset(chance: random.Random, code: Syntax, depth: int = 0) -> bytes:
@@ -512,6 +508,7 @@ def test_random_files_in_random_pieces(seed: int) -> None:
     data = part10(deflate(dataset) if syntax == DEFLATED else dataset, syntax)
     whole = assert_read_alike(data)
     window = Window(len(data))
+    window.add(0, data[: len(part10(b"", syntax))])
     for _ in range(10 * len(data)):
         answer = read_header(window, EVERYTHING)
         if isinstance(answer, Header):
@@ -853,9 +850,21 @@ def test_a_deflated_object_of_which_little_is_known_needs_more() -> None:
     data = part10(
         deflate(dataset + LITTLE.element(0x7FE00010, "OW", chance.randbytes(50_000))), DEFLATED
     )
-    header, window = feed(data, EVERYTHING, 1000)
+    header, window = feed(data, EVERYTHING, 1000, 1000)
     assert header.pixel_area
     assert window.held < 55_000
+
+
+def test_a_deflated_object_behind_a_file_meta_that_was_stepped_over() -> None:
+    """The file meta's private information (0002,0102) may be larger than the first read."""
+    private = LITTLE.element(0x00020100, "UI", uid("2.25.5"))
+    private += LITTLE.element(0x00020102, "OB", bytes(50_000))
+    noise = random.Random(4).randbytes(50_000)
+    dataset = identity() + LITTLE.element(TEXT, "UT", noise) + series()
+    data = part10(deflate(dataset), meta=file_meta(DEFLATED) + private)
+    wanted = selected("PatientName")
+    header, _ = feed(data, wanted, 1000, 16_000)
+    assert header == header_of(data, wanted)
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 50, b"no deflated stream at all, sorry"])
@@ -922,7 +931,14 @@ def test_the_file_meta_names_the_class_where_the_data_set_does_not(own: bytes) -
 
 def corpus() -> list[Path]:
     folder = os.environ.get("HARVEST_CORPUS")
-    return sorted(Path(folder).rglob("*")) if folder else []
+    return [path for path in sorted(Path(folder).rglob("*")) if path.is_file()] if folder else []
+
+
+def readable(path: Path) -> Dataset | None:
+    try:
+        return dcmread(path, stop_before_pixels=True)
+    except Exception:  # what pydicom cannot read is no oracle
+        return None
 
 
 @pytest.mark.skipif(
@@ -931,24 +947,25 @@ def corpus() -> list[Path]:
 )
 def test_real_files_are_read_as_pydicom_reads_them() -> None:
     compared = 0
-    differences: dict[str, str] = {}
-    for path in corpus():
-        if not path.is_file():
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                expected = dcmread(path, stop_before_pixels=True)
-            except Exception:  # noqa: S112 -- what pydicom cannot read is no oracle
+    differing: list[tuple[str, str]] = []
+    refusals: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for path in corpus():
+            expected = readable(path)
+            if expected is None:
                 continue
-        data = path.read_bytes()
-        try:
-            header = read_header(window_of(data), EVERYTHING)
-            assert isinstance(header, Header)
-            assert_same(header.dataset, expected, top=True)
-        except (AssertionError, ObjectError) as error:
-            differences[str(path)] = str(error)[:300]
-        else:
-            compared += 1
-    assert not differences
-    assert compared
+            try:
+                header = read_header(window_of(path.read_bytes()), EVERYTHING)
+                assert isinstance(header, Header)
+                assert_same(header.dataset, expected, top=True)
+                compared += 1
+            except ObjectError as error:
+                # cut and broken files, which pydicom reads without a word
+                assert error.kind in (ErrorKind.TRUNCATED, ErrorKind.MALFORMED)
+                refusals.append(path.name)
+            except AssertionError as error:
+                differing.append((path.name, str(error)[:300]))
+    print(f"{compared} compared, refused: {refusals}")
+    assert not differing
+    assert compared > 10 * len(refusals)
