@@ -138,8 +138,9 @@ def _explained(error: ObjectError, url: ObjectUrl) -> HarvestError:
         return HarvestError(f"the {what} {where} does not exist: check its name and source.cloud")
     if error.kind == ErrorKind.DENIED:
         return HarvestError(
-            f"{where} denies listing, or does not exist: check its name; to use credentials set "
-            "source.anonymous: false; without the right to list, name the objects in a manifest"
+            f"{where} denies listing ({error.detail}), or does not exist: check its name; to use "
+            "credentials set source.anonymous: false; without the right to list, name the objects "
+            "in a manifest"
         )
     return StoreUnavailable(
         f"{where} does not answer ({error.detail}): check the network and source.endpoint, "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .config import Config, SourceConfig
-from .errors import ErrorKind, ObjectError, StoreUnavailable
+from .errors import ErrorKind, HarvestError, ObjectError, StoreUnavailable
 from .header import Header, HeaderLimits, Selection, read_header
 from .offsets import Pixels, locate_pixels
 from .output import open_output
@@ -195,6 +195,9 @@ class ObjectReader:
             return ok_row(planned, traffic, header, pixels, self._attributes)
         except ObjectError as error:
             return error_row(planned, traffic, error)
+        except HarvestError:
+            # of the whole run, such as credentials that are not there
+            raise
         except Exception as error:
             # a bug of ours is one error row and not the night's run; the text of a foreign
             # exception may hold a tag value, so only its class is kept

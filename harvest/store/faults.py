@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ..errors import ErrorKind, ObjectError
+from ..errors import ConfigError, ErrorKind, ObjectError
+
+
+def no_credentials(cloud: str) -> ConfigError:
+    """Say that the config wants credentials and the environment has none."""
+    return ConfigError(
+        f"source.anonymous is false, but the environment has no {cloud} credentials: "
+        "provide them, or set source.anonymous: true"
+    )
 
 
 def not_found() -> ObjectError:
@@ -31,6 +39,10 @@ def by_status(status: int) -> ObjectError:
         return not_found()
     if status in (401, 403):
         return denied()
+    if status == 301:
+        return ObjectError(
+            ErrorKind.DENIED, "the bucket is in another region: name it in source.region"
+        )
     if status == 412:
         return changed()
     return unavailable(f"the store answered with status {status}")

@@ -32,7 +32,10 @@ def open_with_boto3(bucket: str, source: SourceConfig) -> Boto3Store:
         options["signature_version"] = UNSIGNED
     if source.endpoint:
         options["s3"] = {"addressing_style": "path"}
-    client = boto3.session.Session().client(
+    session = boto3.session.Session()
+    if not source.anonymous and session.get_credentials() is None:
+        raise faults.no_credentials("AWS")
+    client = session.client(
         "s3",
         region_name=source.region or "us-east-1",
         endpoint_url=source.endpoint,

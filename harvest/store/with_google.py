@@ -39,7 +39,7 @@ def open_with_google(bucket: str, source: SourceConfig) -> GoogleStore:
         try:
             credentials, _ = google.auth.default(scopes=[_READ_ONLY])
         except GoogleAuthError:
-            raise faults.denied() from None
+            raise faults.no_credentials("Google") from None
     client = storage.Client(
         # a project is needed to build a client and never sent for these requests
         project="harvest",

@@ -66,18 +66,27 @@ def _s3(bucket: str, source: SourceConfig, common: dict[str, Any]) -> S3Store:
     }
     if source.anonymous:
         return S3Store(bucket, skip_signature=True, **options)
+    from boto3.session import Session
     from obstore.auth.boto3 import Boto3CredentialProvider
 
-    return S3Store(bucket, credential_provider=Boto3CredentialProvider(), **options)
+    session = Session(region_name=region)
+    if session.get_credentials() is None:
+        raise faults.no_credentials("AWS")
+    return S3Store(bucket, credential_provider=Boto3CredentialProvider(session), **options)
 
 
 def _gcs(bucket: str, source: SourceConfig, common: dict[str, Any]) -> GCSStore:
     config: GCSConfig = {"base_url": source.endpoint or "https://storage.googleapis.com"}
     if source.anonymous:
         return GCSStore(bucket, config={**config, "skip_signature": True}, **common)
+    from google.auth.exceptions import DefaultCredentialsError
     from obstore.auth.google import GoogleCredentialProvider
 
-    return GCSStore(bucket, config=config, credential_provider=GoogleCredentialProvider(), **common)
+    try:
+        provider = GoogleCredentialProvider()
+    except DefaultCredentialsError:
+        raise faults.no_credentials("Google") from None
+    return GCSStore(bucket, config=config, credential_provider=provider, **common)
 
 
 class ObstoreStore:
