@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
 
-from .header import ITEM, PIXEL_GROUP, UNDEFINED, Header, HeaderLimits, Walk
+from .elements import UNDEFINED
+from .errors import ErrorKind, ObjectError
+from .header import Header
+from .walk import ITEM, PIXEL_GROUP, HeaderLimits, Walk
 from .window import Missing, NeedMore, Window
 
 EXTENDED_OFFSET_TABLE: Final = 0x7FE00001
@@ -127,7 +130,7 @@ def _find_pixel_element(window: Window, header: Header) -> _Area | None:
             return None
         lengths[tag] = length
         position = value + length
-    return None
+    raise ObjectError(ErrorKind.TRUNCATED, "the object ends inside its pixel area")
 
 
 def _native(window: Window, area: _Area) -> Pixels:
@@ -150,10 +153,8 @@ def _encapsulated(window: Window, header: Header, area: _Area, number_of_frames:
             area.value,
             (PixelIssue(area.keyword, "ends_early"),),
         )
-    order: Literal["little", "big"] = "little" if header.little_endian else "big"
-    item = window.read(area.value, 8)
-    tag = int.from_bytes(item[:2], order) << 16 | int.from_bytes(item[2:4], order)
-    basic = int.from_bytes(item[4:], order)
+    walk = Walk(window, HeaderLimits(), little_endian=header.little_endian)
+    tag, basic = walk.item_header(area.value)
     if tag != ITEM or basic == UNDEFINED:
         return Pixels(OffsetTable.EMPTY, 0, "the Basic Offset Table's item is missing", area.value)
     kind, length, width = _kind(area, basic)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from .config import Config, SourceConfig
+from .elements import Selection
 from .errors import ErrorKind, HarvestError, ObjectError, StoreUnavailable
-from .header import Header, HeaderLimits, Selection, read_header
+from .header import Header, read_header
 from .offsets import Pixels, locate_pixels
 from .output import open_output
 from .patience import Patience, RateLimit
@@ -26,6 +27,7 @@ from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
 from .store.urls import parse_url
 from .table import part_name, read_plan_rows, write_part
 from .tags import Attribute
+from .walk import HeaderLimits
 from .window import FIRST_RANGE_BYTES, NeedMore, Window
 
 PIXEL_AREA_BYTES: Final = 64

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .errors import ErrorKind, ObjectError
-from .header import (
+from .elements import (
     NUMBER_OF_FRAMES,
     PIXEL_REPRESENTATION,
     SERIES_INSTANCE_UID,
@@ -17,10 +16,12 @@ from .header import (
     TRANSFER_SYNTAX_UID,
     DataSet,
     Element,
-    Header,
+    text_of,
 )
+from .errors import ErrorKind, ObjectError
+from .header import Header
 from .offsets import Pixels
-from .tags import Attribute, keyword_of
+from .tags import Attribute, keyword_of, parse_path
 from .values import Encoding, Unfit, convert
 
 RAW_BYTES: Final = 1024
@@ -29,6 +30,7 @@ RAW_BYTES: Final = 1024
 Row = dict[str, Any]
 Issue = dict[str, Any]
 
+(_FRAMES,) = parse_path("NumberOfFrames")
 _REQUIRED: Final = (TRANSFER_SYNTAX_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, SERIES_INSTANCE_UID)
 
 
@@ -77,13 +79,15 @@ def ok_row(
         ``wrong_object``: it is not of the series that the plan says.
     """
     encoding = root_encoding(header)
-    _check_series(planned, header, encoding)
+    _check_series(planned, header)
     issues = [
         issue(keyword_of(tag), "missing")
         for tag in _REQUIRED
         if tag not in header.dataset or not header.dataset[tag].value
     ]
     values = attribute_values(header.dataset, attributes, encoding, issues)
+    if not encoding.known:
+        issues.append(issue("SpecificCharacterSet", "unknown_character_set"))
     if header.odd_bytes_at_end:
         issues.append(issue("", "zero_bytes_at_the_end"))
     issues += [issue(found.path, found.problem) for found in pixels.issues]
@@ -129,20 +133,23 @@ def issue(path: str, problem: str, raw: bytes | None = None) -> Issue:
     return {"path": path, "problem": problem, "raw": None if raw is None else raw[:RAW_BYTES]}
 
 
-def _check_series(planned: Planned, header: Header, encoding: Encoding) -> None:
+def _check_series(planned: Planned, header: Header) -> None:
     if planned.series_instance_uid is None:
         return
-    found = header.dataset.get(SERIES_INSTANCE_UID)
-    text = "" if found is None or not found.value else encoding.text(found.value).strip(" \0")
-    if text != planned.series_instance_uid:
+    if text_of(header.dataset.get(SERIES_INSTANCE_UID)) != planned.series_instance_uid:
         raise ObjectError(ErrorKind.WRONG_OBJECT, "it belongs to another series than planned")
 
 
 def number_of_frames(header: Header) -> int:
     """Return Number of Frames, 1 where the header gives none that can be read."""
     element = header.dataset.get(NUMBER_OF_FRAMES)
-    text = (element.value or b"").decode("iso8859").strip(" \0") if element else ""
-    return int(text) if text.isdigit() else 1
+    if element is None:
+        return 1
+    try:
+        frames = convert(element, _FRAMES, Encoding(header.little_endian, None, False))
+    except Unfit:
+        return 1
+    return frames if isinstance(frames, int) and frames > 0 else 1
 
 
 def root_encoding(header: Header) -> Encoding:

@@ -9,7 +9,7 @@ from typing import Any
 from pydicom import datadict
 
 from .config import SourceConfig
-from .header import DataSet, Element, HeaderLimits
+from .elements import DataSet, Element
 from .offsets import Pixels
 from .patience import RateLimit
 from .reader import ObjectReader
@@ -17,6 +17,7 @@ from .rows import Planned, Traffic, inner_encoding, root_encoding
 from .store.urls import parse_url
 from .tags import Attribute, keyword_of
 from .values import Encoding, Unfit, convert
+from .walk import HeaderLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,11 +95,11 @@ def parse_path(text: str) -> tuple[Attribute, ...]:
         A step is in no dictionary, or the path cannot become a column; the text says why.
     """
     steps = [match.group(0) for match in _STEP.finditer(text)]
-    if ".".join(steps) != text:
+    if not steps or ".".join(steps) != text:
         raise UnknownTag(f"{text!r} is not a keyword, Sequence.Keyword or (gggg,creator,ee)")
     path: tuple[Attribute, ...] = ()
     for step in steps:
-        path += (_attribute(step, ".".join([*(a.name for a in path), step])),)
+        path += (_attribute(step, ".".join([*(a.path for a in path[-1:]), step])),)
     _check_shape(text, path)
     return path
 
@@ -123,7 +123,7 @@ def _attribute(step: str, path: str) -> Attribute:
     number = datadict.tag_for_keyword(step)
     if number is None:
         number = _repeating_group(step)
-    if number is None:
+    if number is None or number >> 16 in (0x0000, 0xFFFE):  # commands, items: not in data sets
         raise UnknownTag(f"{step!r} is in no dictionary{_suggestion(step)}")
     return Attribute(
         key=number,
@@ -161,7 +161,8 @@ def _repeating_group(step: str) -> int | None:
     same = all(
         wanted in (found, "x") for found, wanted in zip(group, mask[:4].lower(), strict=True)
     )
-    return int(group + mask[4:], 16) if same and "x" not in mask[4:] else None
+    standard = int(group, 16) % 2 == 0
+    return int(group + mask[4:], 16) if same and standard and "x" not in mask[4:] else None
 
 
 def _suggestion(step: str) -> str:

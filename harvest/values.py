@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from pydicom import charset
 
-from .header import Element
+from .elements import Element
 from .tags import Attribute
 
 NUMBER_FORMATS: Final = {
@@ -75,7 +75,12 @@ class Encoding:
         """Decode text of a VR that Specific Character Set governs (PS3.5 section 6.1.2)."""
         if data.isascii() and b"\x1b" not in data:
             return data.decode("ascii")
-        return _decode(data, python_encodings(self.character_set))
+        return _decode(data, python_encodings(self.character_set)[0])
+
+    @property
+    def known(self) -> bool:
+        """Whether Specific Character Set names only what there is."""
+        return python_encodings(self.character_set)[1]
 
 
 # filters of the warnings module are the process's: one thread at a time may change them
@@ -83,27 +88,33 @@ _filters = threading.Lock()
 
 
 @lru_cache(maxsize=256)
-def python_encodings(character_set: bytes | None) -> tuple[str, ...]:
-    """Map Specific Character Set to Python's codecs, pydicom's corrections included."""
+def python_encodings(character_set: bytes | None) -> tuple[tuple[str, ...], bool]:
+    """Map Specific Character Set to Python's codecs, pydicom's corrections included.
+
+    Returns
+    -------
+    tuple of tuple of str and bool
+        The codecs, and whether all names are known; Latin 1 stands for unknown ones.
+    """
     names = (character_set or b"").decode("iso8859").rstrip(" \0").split("\\")
-    # pydicom warns of what it corrects; a wrong name shows when text cannot be decoded by it
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return tuple(charset.convert_encodings([name.strip() for name in names]))
+    with _filters, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        encodings = tuple(charset.convert_encodings([name.strip() for name in names]))
+    return encodings, not any("Unknown encoding" in str(warning.message) for warning in warned)
 
 
 def _decode(data: bytes, encodings: tuple[str, ...]) -> str:
     if len(encodings) == 1 and b"\x1b" not in data:
         try:
             return data.decode(encodings[0])
-        except (UnicodeDecodeError, LookupError):
+        except (UnicodeError, LookupError):
             raise Unfit("undecodable") from None
     # pydicom replaces what it cannot decode, and only warns
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             return charset.decode_bytes(data, list(encodings), charset.TEXT_VR_DELIMS)
-        except (UserWarning, UnicodeDecodeError, LookupError):
+        except (UserWarning, UnicodeError, LookupError):
             raise Unfit("undecodable") from None
 
 
@@ -219,7 +230,8 @@ def _integer_text(raw: str | float) -> int:
     if "_" in text or len(text) > 64:
         raise ValueError
     number = Decimal(text)
-    if number != int(number):
+    # int() of 1E1000000 takes a minute
+    if not number.is_finite() or number.adjusted() > 20 or number != int(number):
         raise ValueError
     return int(number)
 

@@ -14,7 +14,9 @@ from typing import Final
 
 from pydicom import Dataset, dcmread
 
-from harvest.header import Header, HeaderLimits, Selection, read_header
+from harvest.elements import Selection
+from harvest.header import Header, read_header
+from harvest.walk import HeaderLimits
 from harvest.window import NeedMore, Window
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
@@ -32,7 +34,9 @@ SERIES: Final = "2.25.22"
 UNDEFINED: Final = 0xFFFFFFFF
 PIXEL_DATA: Final = 0x7FE00010
 
-_LONG: Final = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_LONG: Final = frozenset(
+    ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
+)
 
 
 def even(value: bytes, pad: bytes = b" ") -> bytes:

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import os
 import random
-import struct
 import warnings
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 
+from harvest.elements import UNDEFINED, DataSet, Element, Selection
 from harvest.errors import ErrorKind, ObjectError
-from harvest.header import (
-    UNDEFINED,
-    DataSet,
-    Element,
-    Header,
-    HeaderLimits,
-    Selection,
-    read_header,
-    window_end,
-)
+from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
 from harvest.rows import Planned, Traffic, number_of_frames, ok_row
 from harvest.tags import Attribute, PrivateTag, merge_paths, parse_path
+from harvest.walk import HeaderLimits
 from harvest.window import NeedMore, Window
 
 from .build import (
@@ -89,6 +81,14 @@ def refused(
     return caught.value.kind
 
 
+def error_of(data: bytes) -> ObjectError | None:
+    try:
+        header_of(data)
+    except ObjectError as error:
+        return error
+    return None
+
+
 def value(header: Header, tag: int) -> bytes | None:
     return header.dataset[tag].value
 
@@ -101,7 +101,7 @@ def items(found: Element) -> tuple[DataSet, ...]:
 def assert_same(found: DataSet, expected: Dataset, *, top: bool) -> None:
     """Compare with what pydicom found: tags, VRs, lengths, raw bytes, items."""
     # beside this there are group 0002, in a data set of its own, and what lies behind the pixels
-    wanted = {int(tag) for tag in expected.keys() if not top or int(tag) >> 16 < 0x7FE0}
+    wanted = {int(tag) for tag, _ in expected.items() if not top or int(tag) >> 16 < 0x7FE0}
     assert {tag for tag in found if not top or _group(tag) != 2} == wanted
     for tag in wanted:
         assert_same_element(found[tag], expected, tag)
@@ -113,13 +113,15 @@ def _group(tag: int | PrivateTag) -> int:
 
 
 def assert_same_element(ours: Element, expected: Dataset, tag: int) -> None:
-    theirs = expected.get_item(tag)
+    theirs: Any = expected.get_item(tag)
     if isinstance(theirs, RawDataElement):
         assert ours.length == theirs.length, f"{tag:08X}"
         if not theirs.is_implicit_VR:
             assert ours.vr == theirs.VR, f"{tag:08X}"
         if ours.length <= 1024 and ours.items is None:
             assert (ours.value or b"") == (theirs.value or b""), f"{tag:08X}"
+    elif theirs.VR == "SQ" and ours.length:
+        assert ours.items is not None, f"{tag:08X}"
     if ours.items is not None and ours.length:
         theirs_items = expected[tag].value
         assert len(ours.items) == len(theirs_items), f"{tag:08X}"
@@ -134,7 +136,7 @@ def assert_read_alike(data: bytes, header: Header | None = None) -> Header:
         expected = oracle(data)
         assert_same(header.dataset, expected, top=True)
     assert {tag for tag in header.dataset if _group(tag) == 2} == {
-        int(tag) for tag in expected.file_meta.keys()
+        int(tag) for tag, _ in expected.file_meta.items()
     }
     return header
 
@@ -482,7 +484,7 @@ def random_dataset(chance: random.Random, code: Syntax, depth: int = 0) -> bytes
     made = b""
     for tag in sorted(chance.sample(range(0x00100010, 0x00180000), chance.randint(0, 5))):
         kind = chance.choice(["LO", "UT", "US", "OB", "UN", "SQ" if depth < 3 else "DS"])
-        if tag & 0xFFFF == 0 or kind == "SQ" and code.implicit:
+        if tag & 0xFFFF == 0 or (kind == "SQ" and code.implicit):
             continue
         if kind == "SQ":
             content = [
@@ -777,10 +779,7 @@ def test_errors_tell_no_values() -> None:
     secret = b"Secret^Name"
     for dataset, _ in WRONG.values():
         name = LITTLE.element(0x00100010, "PN", even(secret))
-        try:
-            header_of(part10(identity() + name + dataset))
-        except ObjectError as error:
-            assert "Secret" not in str(error)
+        assert "Secret" not in str(error_of(part10(identity() + name + dataset)))
 
 
 # limits
@@ -877,18 +876,6 @@ def test_an_element_past_the_end_of_a_deflated_set_is_truncated() -> None:
     assert refused(part10(deflate(dataset), DEFLATED)) == ErrorKind.TRUNCATED
 
 
-def test_the_known_start_of_a_window() -> None:
-    window = Window(100)
-    assert window_end(window) == 0
-    window.add(50, b"12")
-    assert window_end(window) == 0
-    window.add(0, b"1234")
-    assert window_end(window) == 4
-
-
-# images without pixels
-
-
 def without_pixels(sop_class: str, *, rows: bool = True, syntax: str = EXPLICIT_LITTLE) -> bytes:
     dataset = identity(sop_class=sop_class) + series()
     if rows:
@@ -948,7 +935,7 @@ def readable(path: Path) -> Dataset | None:
 def test_real_files_are_read_as_pydicom_reads_them() -> None:
     compared = 0
     differing: list[tuple[str, str]] = []
-    refusals: list[str] = []
+    refusals: list[tuple[str, ErrorKind]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for path in corpus():
@@ -961,11 +948,11 @@ def test_real_files_are_read_as_pydicom_reads_them() -> None:
                 assert_same(header.dataset, expected, top=True)
                 compared += 1
             except ObjectError as error:
-                # cut and broken files, which pydicom reads without a word
-                assert error.kind in (ErrorKind.TRUNCATED, ErrorKind.MALFORMED)
-                refusals.append(path.name)
+                refusals.append((path.name, error.kind))
             except AssertionError as error:
                 differing.append((path.name, str(error)[:300]))
     print(f"{compared} compared, refused: {refusals}")
     assert not differing
+    # cut and broken files, which pydicom reads without a word
+    assert {kind for _, kind in refusals} <= {ErrorKind.TRUNCATED, ErrorKind.MALFORMED}
     assert compared > 10 * len(refusals)

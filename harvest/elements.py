@@ -1,0 +1,134 @@
+"""Data elements of one object, their values still encoded, and which of them to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .tags import Attribute, Key, PrivateTag
+
+UNDEFINED: Final = 0xFFFFFFFF
+"""A length that is not said: the value ends with a delimiter (PS3.5 section 7.1.1)."""
+
+TRANSFER_SYNTAX_UID: Final = 0x00020010
+MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002
+SPECIFIC_CHARACTER_SET: Final = 0x00080005
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+SERIES_INSTANCE_UID: Final = 0x0020000E
+NUMBER_OF_FRAMES: Final = 0x00280008
+ROWS: Final = 0x00280010
+PIXEL_REPRESENTATION: Final = 0x00280103
+
+# What other elements' meaning depends on; kept at every level whether asked for or not.
+_CONTEXT = (SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION)
+# What a row says of every object.
+_ESSENTIAL = (
+    MEDIA_STORAGE_SOP_CLASS_UID,
+    TRANSFER_SYNTAX_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    SERIES_INSTANCE_UID,
+    NUMBER_OF_FRAMES,
+    ROWS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One data element, its value still encoded."""
+
+    tag: int
+    """``0xGGGGEEEE``."""
+    vr: str | None
+    """As the file writes it; None under implicit VR."""
+    offset: int
+    """Absolute offset of the value's first byte (in the inflated data set, if deflated)."""
+    length: int
+    """Bytes of the value, `UNDEFINED` where the file does not say."""
+    value: bytes | None
+    """None for sequences, and for values longer than the limit or that nobody converts."""
+    items: tuple[DataSet, ...] | None = None
+    """The items of a sequence."""
+
+
+DataSet = dict[Key, Element]
+"""Elements by tag; private ones that were asked for by creator are found by that name."""
+
+
+class Selection:
+    """Which elements of a data set, and of the items of its sequences, to keep.
+
+    Parameters
+    ----------
+    attributes
+        What is wanted, as a profile gives it.
+    everything
+        Keep every element, at every depth.
+    top
+        Whether it is for a whole object and not for an item.
+    """
+
+    __slots__ = ("everything", "private", "private_groups", "public")
+
+    def __init__(
+        self, attributes: tuple[Attribute, ...] = (), *, everything: bool = False, top: bool = True
+    ) -> None:
+        self.everything = everything
+        self.public: dict[int, Selection | None] = dict.fromkeys(_CONTEXT)
+        if top:
+            self.public.update(dict.fromkeys(_ESSENTIAL))
+        self.private: dict[PrivateTag, Selection | None] = {}
+        for attribute in attributes:
+            nested = (
+                Selection(attribute.members, everything=everything, top=False)
+                if attribute.members
+                else None
+            )
+            if isinstance(attribute.key, PrivateTag):
+                self.private[attribute.key] = nested
+            else:
+                self.public[attribute.key] = nested
+        self.private_groups = frozenset(tag.group for tag in self.private)
+
+    def find(self, tag: int, found: DataSet) -> tuple[Key, Selection | None] | None:
+        """Tell under which key to keep an element, and what of its items; None to step over it.
+
+        Parameters
+        ----------
+        tag
+            Of the element, ``0xGGGGEEEE``.
+        found
+            The data set so far, where private creators are looked up.
+        """
+        rest = self if self.everything else None
+        if tag in self.public:
+            return tag, self.public[tag] or rest
+        private = self._find_private(tag, found)
+        if private is None and rest is not None:
+            return tag, rest
+        return private
+
+    def _find_private(self, tag: int, found: DataSet) -> tuple[Key, Selection | None] | None:
+        group, element = tag >> 16, tag & 0xFFFF
+        if group not in self.private_groups:
+            return None
+        if 0x10 <= element <= 0xFF:
+            return tag, None
+        creator = found.get(group << 16 | element >> 8)
+        if creator is None or not creator.value:
+            return None
+        name = creator.value.decode("iso8859", "replace").strip(" \0")
+        private = PrivateTag(group, name, element & 0xFF)
+        return (
+            (private, self.private[private] or (self if self.everything else None))
+            if private in self.private
+            else None
+        )
+
+
+def text_of(element: Element | None) -> str:
+    """Decode an element of the default repertoire, such as a UID; empty where it is absent."""
+    if element is None or element.value is None:
+        return ""
+    return element.value.decode("iso8859").strip(" \0")

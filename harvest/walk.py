@@ -1,0 +1,322 @@
+"""Stepping over data elements: one rule for each of PS3.5 section 7's shapes.
+
+Wanted elements are kept; everything else is stepped over by its length. Where files break the
+rules and pydicom still reads them (implicit VR under an explicit syntax, a single element without
+VR), the walk decides as pydicom does. Where pydicom silently loses values, it raises instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Final, NamedTuple
+
+from pydicom import datadict
+
+from .elements import UNDEFINED, DataSet, Element, Selection
+from .errors import ErrorKind, ObjectError
+from .window import Window
+
+ITEM: Final = 0xFFFEE000
+ITEM_DELIMITER: Final = 0xFFFEE00D
+SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
+DELIMITER_GROUP: Final = 0xFFFE
+META_GROUP: Final = 0x0002
+PIXEL_GROUP: Final = 0x7FE0
+
+# PS3.5 section 7.1.2: these have two reserved bytes and a length of four bytes
+_LONG_VRS = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+_FRAGMENT_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "OB or OW"})
+_NOTHING = Selection(top=False)
+
+SHOWN_VALUE_BYTES: Final = 1024
+"""Longest value that is kept where every element is."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderLimits:
+    """How much one object may ask of its reader."""
+
+    header_bytes: int = 64 * 2**20
+    """Bytes held in memory, inflated ones included."""
+    depth: int = 64
+    """Sequences inside sequences."""
+    elements: int = 5_000_000
+    """Data elements and items walked over."""
+    value_bytes: int = 2**20
+    """Longest value that is read for a column, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopLevel:
+    """The main data set, seen to its end."""
+
+    dataset: DataSet
+    implicit: bool
+    """Whether it is in implicit VR, as found."""
+    end: int
+    """Offset of the pixel area's first tag, or of the object's end."""
+    pixel_area: bool
+    """Whether it has elements of group 7FE0."""
+    last_group: int
+    """Highest group seen; 0 where the data set is empty."""
+    odd_bytes_at_end: int = 0
+    """Zero bytes behind the last element, too few to be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A data set that is being walked: the main one, or an item's."""
+
+    selection: Selection
+    implicit: bool
+    depth: int = 0
+    """Sequences around it."""
+    end: int | None = None
+    """Offset that its elements must not pass; None where a delimiter or the object ends it."""
+    found: DataSet = field(default_factory=dict)
+
+
+class ElementHeader(NamedTuple):
+    """What stands before a value."""
+
+    tag: int
+    vr: str | None
+    """None under implicit VR."""
+    length: int
+    """Of the value in bytes, or `UNDEFINED`."""
+    value: int
+    """Offset of the value's first byte."""
+
+
+class Walk:
+    """Steps over data elements of a window; offsets are the window's.
+
+    Parameters
+    ----------
+    window
+        The bytes.
+    limits
+        How much the object may ask.
+    little_endian
+        Byte order of tags and lengths.
+    """
+
+    def __init__(self, window: Window, limits: HeaderLimits, *, little_endian: bool) -> None:
+        order = "<" if little_endian else ">"
+        self._window = window
+        self._limits = limits
+        self._explicit = Struct(f"{order}HH2sH")
+        self._implicit = Struct(f"{order}HHL")
+        self._length = Struct(f"{order}L")
+        self._elements = 0
+        self._segment = b""
+        self._base = 0
+
+    def element_header(self, position: int, implicit: bool) -> ElementHeader:
+        """Decode what stands before the value of the element at `position`."""
+        at = position - self._base
+        if at < 0 or at + 12 > len(self._segment):
+            self._segment, self._base = self._window.segment(position, 8)
+            at = position - self._base
+        if not implicit:
+            group, element, vr, length = self._explicit.unpack_from(self._segment, at)
+            tag = group << 16 | element
+            if vr in _LONG_VRS:
+                length = self._length.unpack(self._window.read(position + 8, 4))[0]
+                return ElementHeader(tag, vr.decode("ascii"), length, position + 12)
+            if b"AA" <= vr <= b"ZZ":
+                return ElementHeader(tag, vr.decode("iso8859"), length, position + 8)
+            # items and delimiters have no VR, nor has an element that was written implicitly
+        group, element, length = self._implicit.unpack_from(self._segment, at)
+        return ElementHeader(group << 16 | element, None, length, position + 8)
+
+    def item_header(self, position: int) -> tuple[int, int]:
+        """Decode tag and length of the item or delimiter at `position`."""
+        group, element, length = self._implicit.unpack(self._window.read(position, 8))
+        return group << 16 | element, length
+
+    def file_meta(self, position: int, selection: Selection) -> tuple[DataSet, int]:
+        """Walk over group 0002; its length element is not believed, as pydicom does not.
+
+        Returns
+        -------
+        tuple of DataSet and int
+            The wanted elements, and the offset behind the group.
+        """
+        level = _Level(selection, self._looks_implicit(position))
+        while position < self._window.size:
+            header = self.element_header(position, level.implicit)
+            if header.tag >> 16 != META_GROUP:
+                break
+            position = self._step(header, level)
+        return level.found, position
+
+    def top_level(self, position: int, implicit: bool, selection: Selection) -> TopLevel:
+        """Walk over the main data set to its pixel area or to the object's end.
+
+        Parameters
+        ----------
+        position
+            Where it begins.
+        implicit
+            Whether the transfer syntax says implicit VR; the first element is believed instead.
+        selection
+            Which elements to keep.
+        """
+        size = self._window.size
+        if size - position >= 6:
+            implicit = self._looks_implicit(position)
+        level = _Level(selection, implicit)
+        last_group = 0
+        while position < size:
+            left = size - position
+            if left < 8 and not any(self._window.read(position, left)):
+                return TopLevel(level.found, implicit, position, False, last_group, left)
+            header = self.element_header(position, implicit)
+            group = header.tag >> 16
+            last_group = max(last_group, group)  # zeros at the end are of group 0
+            if group == PIXEL_GROUP:
+                return TopLevel(level.found, implicit, position, True, last_group)
+            if group == DELIMITER_GROUP:
+                raise _malformed("an item or delimiter stands outside any sequence", position)
+            position = self._step(header, level)
+        return TopLevel(level.found, implicit, size, False, last_group)
+
+    def _looks_implicit(self, position: int) -> bool:
+        vr = self._window.read(position, 6)[4:]
+        return not (0x40 < vr[0] < 0x5B and 0x40 < vr[1] < 0x5B)
+
+    def _step(self, header: ElementHeader, level: _Level) -> int:
+        """Keep one element or step over it; return the offset behind it."""
+        self._count()
+        tag, vr, length, value = header
+        kept = level.selection.find(tag, level.found)
+        nested = (kept[1] if kept else None) or _NOTHING
+        data = items = None
+        if length == UNDEFINED:
+            items, stop = self._undefined(header, level, nested)
+            self._check_bound(stop, level.end, value)
+        else:
+            stop = value + length
+            self._check_bound(stop, level.end, value)
+            if kept and length and _holds_items(tag, vr, nested):
+                items, _ = self._sequence(value, stop, level, nested)
+            elif kept:
+                data = self._value(value, length, level.selection)
+        if kept:
+            level.found[kept[0]] = Element(tag, vr, value, length, data, items)
+        return stop
+
+    def _count(self) -> None:
+        self._elements += 1
+        if self._elements > self._limits.elements:
+            raise ObjectError(
+                ErrorKind.TOO_LARGE, f"the header has over {self._limits.elements} elements"
+            )
+
+    def _check_bound(self, stop: int, end: int | None, value: int) -> None:
+        if end is not None and stop > end:
+            raise _malformed("an element is longer than what holds it", value)
+        if stop > self._window.size:
+            raise ObjectError(
+                ErrorKind.TRUNCATED,
+                f"a value announced to end at offset {stop} goes past the object's end",
+            )
+
+    def _value(self, offset: int, length: int, selection: Selection) -> bytes | None:
+        # who looks at everything looks at no megabyte of it
+        longest = SHOWN_VALUE_BYTES if selection.everything else self._limits.value_bytes
+        return self._window.read(offset, length) if length <= longest else None
+
+    def _undefined(
+        self, header: ElementHeader, level: _Level, nested: Selection
+    ) -> tuple[tuple[DataSet, ...] | None, int]:
+        """Walk over a value of undefined length: fragments, or a sequence."""
+        # PS3.5 section 6.2.2: UN of undefined length is a sequence, whatever the dictionary says
+        vr = header.vr or _dictionary_vr(header.tag)
+        if vr in _FRAGMENT_VRS:
+            return None, self._fragments(header.value)
+        return self._sequence(header.value, None, level, nested)
+
+    def _fragments(self, position: int) -> int:
+        while True:
+            self._count()
+            tag, length = self.item_header(position)
+            position += 8
+            if tag == SEQUENCE_DELIMITER:
+                return position
+            if tag != ITEM or length == UNDEFINED:
+                raise _malformed("a fragment was expected", position - 8)
+            position += length
+
+    def _sequence(
+        self, position: int, end: int | None, level: _Level, selection: Selection
+    ) -> tuple[tuple[DataSet, ...], int]:
+        """Walk over items up to `end`, or to the delimiter where there is none."""
+        if level.depth >= self._limits.depth:
+            raise ObjectError(
+                ErrorKind.TOO_LARGE, f"sequences are nested over {self._limits.depth} deep"
+            )
+        items: list[DataSet] = []
+        while end is None or position < end:
+            self._count()
+            tag, length = self.item_header(position)
+            position += 8
+            if tag == SEQUENCE_DELIMITER:
+                if end is not None and position != end:
+                    raise _malformed("a delimiter stands before its sequence's end", position - 8)
+                return tuple(items), position
+            if tag != ITEM:
+                raise _malformed("an item was expected", position - 8)
+            stop = None if length == UNDEFINED else position + length
+            if stop is not None:
+                self._check_bound(stop, end, position)
+            if stop is not None and selection is _NOTHING:
+                position = stop
+                continue
+            item, position = self._item(position, stop, level, selection)
+            self._check_bound(position, end, position)
+            items.append(item)
+        return tuple(items), position
+
+    def _item(
+        self, position: int, end: int | None, around: _Level, selection: Selection
+    ) -> tuple[DataSet, int]:
+        """Walk over one item's data set."""
+        implicit = around.implicit
+        # PS3.5 section 6.2.2: items of an unknown sequence are implicit in any syntax
+        if not implicit and (end is None or end - position >= 6):
+            implicit = self._looks_implicit(position)
+        level = _Level(selection, implicit, around.depth + 1, end)
+        while end is None or position < end:
+            header = self.element_header(position, implicit)
+            if header.tag == ITEM_DELIMITER:
+                if end is None:
+                    return level.found, header.value
+                raise _malformed("an item of defined length holds a delimiter", position)
+            if header.tag >> 16 == DELIMITER_GROUP:
+                raise _malformed("an item or delimiter stands where an element should", position)
+            position = self._step(header, level)
+        return level.found, position
+
+
+def _holds_items(tag: int, vr: str | None, nested: Selection) -> bool:
+    """Tell whether a kept element of defined length is a sequence."""
+    if vr not in (None, "UN"):
+        return vr == "SQ"
+    wanted_as_sequence = nested is not _NOTHING and not nested.everything
+    return wanted_as_sequence or _dictionary_vr(tag) == "SQ"
+
+
+def _malformed(what: str, position: int) -> ObjectError:
+    return ObjectError(ErrorKind.MALFORMED, f"{what} (offset {position})")
+
+
+def _dictionary_vr(tag: int) -> str | None:
+    try:
+        return datadict.dictionary_VR(tag)
+    except KeyError:
+        return None
