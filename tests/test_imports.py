@@ -1,0 +1,69 @@
+"""The structure of the package: imports run one way, and each heavy library has its one place."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import harvest
+
+PACKAGE = Path(harvest.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+PLACES = {
+    "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
+    "distributed": {"harvest.runner"},
+    "duckdb": {"harvest.cohort", "harvest.views"},
+    "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
+    "idc_index": {"harvest.idc_index"},
+    "idc_index_data": {"harvest.idc_index"},
+    "obstore": {"harvest.store.with_obstore"},
+    "pyarrow.parquet": {"harvest.table"},
+    "pydantic": {"harvest.config", "harvest.cli"},
+    "rich": {"harvest.progress", "harvest.show"},
+}
+
+
+def imported(module: str) -> set[str]:
+    """Return what a module imports, at its top and inside functions, for types or for use."""
+    found: set[str] = set()
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1]
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            source = source if node.level else node.module or ""
+            found |= {
+                f"{source}.{alias.name}" if f"{source}.{alias.name}" in MODULES else source
+                for alias in node.names
+            }
+    return found
+
+
+def test_imports_run_one_way() -> None:
+    graph = {
+        # the package's front page offers what lies behind it, and nothing needs the front page
+        module: {name for name in imported(module) if name in MODULES and name != "harvest"}
+        for module in MODULES
+        if module != "harvest"
+    }
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("library", PLACES)
+def test_each_heavy_library_has_its_place(library: str) -> None:
+    users = {
+        module
+        for module in MODULES
+        if any(name == library or name.startswith(f"{library}.") for name in imported(module))
+    }
+    assert users <= PLACES[library]
+    assert users
