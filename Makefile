@@ -38,8 +38,8 @@ lock: $(STAMP) ## renew requirements.lock after a change of pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --quiet --output-file requirements.lock
 
-clean: ## remove what was installed and made
-	rm -rf $(VENV) .lab out .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove what was installed, and caches; results in out/ stay
+	rm -rf $(VENV) .lab .mypy_cache .pytest_cache .ruff_cache
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

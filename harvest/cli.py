@@ -125,18 +125,20 @@ def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
       harvest plan configs/lung_phantom.yaml --json
     """
     from .config import load_config
-    from .planning import dry_run as run_dry
-    from .planning import stored_plan
     from .show import print_json
 
     loaded = load_config(config)
     if dry_run:
-        estimate = run_dry(loaded)
+        from .planning import dry_run as estimated
+
+        estimate = estimated(loaded)
         print_json(estimate) if as_json else _print_estimate(estimate)
-    else:
-        _end_on_sigterm()
-        made = stored_plan(loaded)
-        print_json(made) if as_json else _print_plan(made, loaded.output.url)
+        return None
+    from .runner import plan as stored_plan
+
+    _end_on_sigterm()
+    made = stored_plan(loaded, _progress())
+    print_json(made) if as_json else _print_plan(made, loaded.output.url)
     return None
 
 

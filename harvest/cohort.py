@@ -16,6 +16,7 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from . import idc_index
 from .config import CohortConfig, SourceConfig
@@ -37,20 +38,32 @@ class ModalityTotal:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class BucketShare:
+    """How much of one of IDC's buckets a cohort is."""
+
+    aws_bucket: str
+    series: int
+    """Of the cohort."""
+    current_series: int
+    """Of the current index."""
+    instances: int
+    """Of the cohort, by the index."""
+    current_instances: int
+    """Of the current index."""
+
+
 class SeriesCohort:
     """Series of the IDC index.
 
     Parameters
     ----------
     connection
-        Holds the view ``all_series`` and the table ``picked`` of crdc_series_uuids.
-    cloud
-        ``aws`` or ``gcs``.
+        Holds the view ``all_series``, and the table ``picked`` of crdc_series_uuid and cloud.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, cloud: str) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._cloud = cloud
 
     def count(self) -> int:
         """Count the series."""
@@ -69,27 +82,49 @@ class SeriesCohort:
         ).fetchall()
         return [ModalityTotal(*row) for row in rows]
 
-    def share_of_buckets(self) -> dict[str, tuple[int, int]]:
-        """Map each bucket to (series of the cohort, series of the current index)."""
+    def buckets(self) -> list[BucketShare]:
+        """Tell how much of each of its buckets the cohort is."""
         rows = self._connection.execute(
             """
-            SELECT aws_bucket, count(p.crdc_series_uuid), count(*) FILTER (s.is_current)
+            SELECT aws_bucket, count(p.crdc_series_uuid), count(*) FILTER (s.is_current),
+                   coalesce(sum(instanceCount) FILTER (p.crdc_series_uuid IS NOT NULL), 0)::BIGINT,
+                   coalesce(sum(instanceCount), 0)::BIGINT
             FROM all_series s LEFT JOIN picked p USING (crdc_series_uuid)
             GROUP BY ALL HAVING count(p.crdc_series_uuid) > 0 ORDER BY 1
             """
         ).fetchall()
-        return {bucket: (cohort, current) for bucket, cohort, current in rows}
+        return [BucketShare(*row) for row in rows]
 
-    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the index's columns of the cohort's series, in URL order."""
+    def batches(self, rows: int) -> Iterator[tuple[pa.RecordBatch, list[ObjectUrl]]]:
+        """Yield the index's columns of the cohort's series with their prefixes, in URL order.
+
+        Parameters
+        ----------
+        rows
+            Of a batch, at most.
+        """
         reader = self._connection.execute(
             f"""
-            SELECT s.* EXCLUDE (is_current)
+            SELECT s.* EXCLUDE (is_current), cloud,
+                   CASE cloud WHEN 'gcs' THEN 'gs://' || {_gcs_bucket_in_sql()}
+                              ELSE 's3://' || aws_bucket END || '/' || crdc_series_uuid AS prefix
             FROM all_series s JOIN picked USING (crdc_series_uuid)
-            ORDER BY {self._bucket_in_sql()}, crdc_series_uuid
+            ORDER BY prefix
             """
         ).to_arrow_reader(rows)
-        yield from (batch for batch in reader if batch.num_rows)
+        for batch in reader:
+            urls = [
+                idc_series_url(bucket, uuid, cloud)
+                for bucket, uuid, cloud in zip(
+                    *(
+                        batch.column(name).to_pylist()
+                        for name in ("aws_bucket", "crdc_series_uuid", "cloud")
+                    ),
+                    strict=True,
+                )
+            ]
+            if urls:
+                yield batch.drop_columns(["cloud", "prefix"]), urls
 
     def schema(self) -> pa.Schema:
         """Return the names and types of the index's columns."""
@@ -99,15 +134,10 @@ class SeriesCohort:
             .schema
         )
 
-    def _bucket_in_sql(self) -> str:
-        if self._cloud == "aws":
-            return "aws_bucket"
-        cases = " ".join(f"WHEN '{aws}' THEN '{gcs}'" for aws, gcs in AWS_TO_GCS.items())
-        return f"CASE aws_bucket {cases} ELSE aws_bucket END"
 
-    def url(self, aws_bucket: str, crdc_series_uuid: str) -> ObjectUrl:
-        """Return the prefix of a series on the cohort's cloud."""
-        return idc_series_url(aws_bucket, crdc_series_uuid, self._cloud)
+def _gcs_bucket_in_sql() -> str:
+    cases = " ".join(f"WHEN '{aws}' THEN '{gcs}'" for aws, gcs in AWS_TO_GCS.items())
+    return f"CASE aws_bucket {cases} ELSE aws_bucket END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,23 +180,41 @@ def resolve_cohort(cohort: CohortConfig, source: SourceConfig, *, offline: bool 
     """
     idc_index.check_release(cohort.idc_version)
     if cohort.prefix is not None:
-        connection = _index_connection(cohort, (), offline=offline)
-        return PrefixCohort(_parsed(cohort.prefix), _known(connection, (), source.cloud))
+        connection = _index_connection(cohort, "", offline=offline)
+        return PrefixCohort(_prefix(cohort.prefix), _known(connection, ()))
     if cohort.sql is not None:
-        return _series_of_sql(cohort, cohort.sql, source.cloud, offline=offline)
+        connection = _index_connection(cohort, cohort.sql, offline=offline)
+        return _picked(connection, _selected(connection, cohort.sql), source.cloud)
     assert cohort.manifest is not None
     with _local_copy(cohort.manifest, source, offline=offline) as path:
-        urls, keys = read_manifest(path, cohort.manifest)
-    connection = _index_connection(cohort, (), offline=offline)
-    if keys is not None:
-        return _picked(connection, keys, source.cloud)
+        named = read_manifest(path, cohort.manifest)
+    connection = _index_connection(cohort, "", offline=offline)
+    if isinstance(named, pa.Table):
+        return _picked(connection, named, source.cloud)
+    _check_urls(named, cohort, source)
+    uuids = {idc_uuids(url.key)[0] for url in named}
+    return UrlCohort(tuple(sorted(set(named), key=str)), _known(connection, uuids))
+
+
+def _prefix(text: str) -> ObjectUrl:
+    """Parse a prefix; in a bucket it is a whole number of path segments."""
+    url = _parsed(text)
+    if url.scheme == "file" or not url.key or url.key.endswith("/"):
+        return url
+    return url.with_key(f"{url.key}/")
+
+
+def _check_urls(urls: Sequence[ObjectUrl], cohort: CohortConfig, source: SourceConfig) -> None:
+    if cohort.sample is not None:
+        raise CohortError(
+            f"cohort.manifest {cohort.manifest} names single objects, of which cohort.sample "
+            "cannot tell the largest: name series, or leave sample out"
+        )
     if source.endpoint is not None and len({url.scheme for url in urls} - {"file"}) > 1:
         raise CohortError(
             f"cohort.manifest {cohort.manifest} names s3:// and gs:// URLs, and source.endpoint "
             "can serve only one of them: split the manifest"
         )
-    uuids = {idc_uuids(url.key)[0] for url in urls}
-    return UrlCohort(tuple(sorted(set(urls))), _known(connection, uuids, source.cloud))
 
 
 def _parsed(text: str) -> ObjectUrl:
@@ -176,16 +224,14 @@ def _parsed(text: str) -> ObjectUrl:
         raise CohortError(str(error)) from None
 
 
-def _series_of_sql(cohort: CohortConfig, sql: str, cloud: str, *, offline: bool) -> SeriesCohort:
-    words = set(re.findall(r"\w+", sql))
-    named = [table for table in idc_index.known_tables() if table in words]
-    connection = _index_connection(cohort, named, offline=offline)
+def _selected(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """Run the cohort's SQL; return its columns that name series."""
     _check_select(sql)
     try:
         found = connection.execute(sql).to_arrow_table()
     except duckdb.Error as error:
         raise CohortError(f"cohort.sql fails: {_first_lines(error)}{_hint(error)}") from None
-    return _picked(connection, found, cloud)
+    return found
 
 
 def _check_select(sql: str) -> None:
@@ -210,15 +256,17 @@ def _hint(error: duckdb.Error) -> str:
 
 
 def _index_connection(
-    cohort: CohortConfig, tables: Sequence[str], *, offline: bool
+    cohort: CohortConfig, sql: str, *, offline: bool
 ) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB that sees index tables as views and can reach nothing else."""
+    """Open a DuckDB that sees the index tables that `sql` names, and can reach nothing else."""
     main = None
     if cohort.index is not None:
         main = Path(cohort.index)
         if not main.is_file():
             raise CohortError(f"cohort.index {cohort.index} is not there")
-    wanted = dict.fromkeys((idc_index.MAIN_TABLE, "prior_versions_index", *tables))
+    words = {word.lower() for word in re.findall(r"\w+", sql)}
+    named = [table for table in idc_index.known_tables() if table in words]
+    wanted = dict.fromkeys((idc_index.MAIN_TABLE, "prior_versions_index", *named))
     files = idc_index.table_files(wanted, main, fetch=not offline)
     connection = duckdb.connect()
     paths = ", ".join(_quoted(path) for path in files.values())
@@ -242,10 +290,22 @@ def _quoted(path: Path) -> str:
     return "'" + str(path.absolute()).replace("'", "''") + "'"
 
 
+_INDEX_COLUMNS = frozenset(
+    {
+        "SeriesInstanceUID",
+        "crdc_series_uuid",
+        "aws_bucket",
+        "instanceCount",
+        "series_size_MB",
+        "Modality",
+    }
+)
+
+
 def _all_series(connection: duckdb.DuckDBPyConnection) -> str:
     """Write the view of current and prior series, with the columns of the current index."""
     columns = {row[0] for row in connection.execute('DESCRIBE "index"').fetchall()}
-    lacking = {"SeriesInstanceUID", "crdc_series_uuid", "aws_bucket", "instanceCount"} - columns
+    lacking = _INDEX_COLUMNS - columns
     if lacking:
         raise CohortError(f"cohort.index lacks IDC's columns {', '.join(sorted(lacking))}")
     prior = connection.execute("DESCRIBE prior_versions_index").fetchall()
@@ -254,60 +314,87 @@ def _all_series(connection: duckdb.DuckDBPyConnection) -> str:
         CREATE VIEW all_series AS
         SELECT *, true AS is_current FROM "index"
         UNION ALL BY NAME
-        SELECT * EXCLUDE ({extra}), false AS is_current FROM prior_versions_index
+        -- a prior version has a row for each range of releases that had it
+        SELECT DISTINCT ON (crdc_series_uuid) * EXCLUDE ({extra}), false AS is_current
+        FROM prior_versions_index
         WHERE crdc_series_uuid NOT IN (SELECT crdc_series_uuid FROM "index")
+        ORDER BY crdc_series_uuid
     """
 
 
 def _picked(connection: duckdb.DuckDBPyConnection, found: pa.Table, cloud: str) -> SeriesCohort:
-    """Narrow the index to the series that SQL or a manifest named."""
+    """Narrow the index to the series that SQL or a manifest named.
+
+    Parameters
+    ----------
+    connection
+        With the index.
+    found
+        A column of `SERIES_KEYS`; a column ``cloud`` where a manifest's URLs say which.
+    cloud
+        Where nothing says which.
+    """
     key = next((name for name in SERIES_KEYS if name in found.column_names), None)
     if key is None:
         raise CohortError(
             f"the cohort returns {', '.join(found.column_names)}: it must return "
             "SeriesInstanceUID or crdc_series_uuid"
         )
-    if not found.num_rows:
+    if found.column_names.count(key) > 1 or not pa.types.is_string(found.schema.field(key).type):
+        raise CohortError(f"the cohort must return {key} once, as text")
+    clouds = found["cloud"] if "cloud" in found.column_names else [cloud] * found.num_rows
+    named = pa.table({key: found[key], "cloud": clouds}).filter(pc.is_valid(found[key]))
+    if not named.num_rows:
         raise CohortError("the cohort has no series: check the conditions of its SQL or manifest")
-    connection.register("named", found.select([key]))
+    connection.register("named", named)
+    current = "is_current AND" if key == "SeriesInstanceUID" else ""
     connection.execute(
         f"""
         CREATE TEMP TABLE picked AS
-        SELECT DISTINCT crdc_series_uuid FROM all_series
-        WHERE {key} IN (SELECT {key} FROM named)
-          AND (is_current OR '{key}' = 'crdc_series_uuid')
+        SELECT crdc_series_uuid, any_value(cloud) AS cloud
+        FROM all_series JOIN named USING ({key}) WHERE {current} true GROUP BY 1
         """
     )
+    _check_known(connection, key, current)
+    connection.unregister("named")
+    return SeriesCohort(connection)
+
+
+def _check_known(connection: duckdb.DuckDBPyConnection, key: str, current: str) -> None:
+    """Refuse series that the index lacks: a cohort that silently shrinks is a wrong one."""
     unknown = connection.execute(
         f"""
-        SELECT DISTINCT {key} FROM named
-        WHERE {key} IS NOT NULL AND {key} NOT IN (SELECT {key} FROM all_series) ORDER BY 1
+        SELECT DISTINCT {key}, {key} IN (SELECT {key} FROM all_series) FROM named
+        WHERE {key} NOT IN (SELECT {key} FROM all_series WHERE {current} true) ORDER BY 1
         """
     ).fetchall()
-    if unknown:
-        raise CohortError(
-            f"{len(unknown)} series of the cohort are not in IDC v{idc_index.installed_release()}, "
-            f"the first is {key} {unknown[0][0]}: correct the cohort, or install the "
-            "idc-index-data release that has them"
+    if not unknown:
+        return
+    first, is_prior = unknown[0]
+    release = idc_index.installed_release()
+    raise CohortError(
+        f"{len(unknown)} series of the cohort are not in IDC v{release}, the first is {key} "
+        f"{first}: "
+        + (
+            "it is in prior versions only, which are named by crdc_series_uuid"
+            if is_prior
+            else "correct the cohort, or install the idc-index-data release that has them"
         )
-    connection.unregister("named")
-    return SeriesCohort(connection, cloud)
+    )
 
 
-def _known(
-    connection: duckdb.DuckDBPyConnection, uuids: Collection[str | None], cloud: str
-) -> SeriesCohort:
+def _known(connection: duckdb.DuckDBPyConnection, uuids: Collection[str | None]) -> SeriesCohort:
     """Take those of the series that the index has, without insisting on any."""
     connection.register("named", pa.table({"crdc_series_uuid": pa.array(uuids, pa.string())}))
     connection.execute(
         """
         CREATE TEMP TABLE picked AS
-        SELECT crdc_series_uuid FROM all_series
+        SELECT crdc_series_uuid, 'aws' AS cloud FROM all_series
         WHERE crdc_series_uuid IN (SELECT crdc_series_uuid FROM named)
         """
     )
     connection.unregister("named")
-    return SeriesCohort(connection, cloud)
+    return SeriesCohort(connection)
 
 
 @contextmanager
@@ -340,7 +427,7 @@ def _whole_object(url: ObjectUrl, source: SourceConfig) -> bytes:
     return first.data + store.get(url.key, len(first.data), first.size, first.version).data
 
 
-def read_manifest(path: Path, name: str) -> tuple[list[ObjectUrl], pa.Table | None]:
+def read_manifest(path: Path, name: str) -> list[ObjectUrl] | pa.Table:
     """Read a manifest: an s5cmd one as IDC's portal exports it, a CSV or a Parquet file.
 
     Parameters
@@ -352,9 +439,9 @@ def read_manifest(path: Path, name: str) -> tuple[list[ObjectUrl], pa.Table | No
 
     Returns
     -------
-    tuple of list of ObjectUrl and pyarrow.Table or None
-        The URLs of single objects; or a table with one column of `SERIES_KEYS`, where the
-        manifest names series.
+    list of ObjectUrl or pyarrow.Table
+        The URLs of single objects; or a table with one column of `SERIES_KEYS` where the
+        manifest names series, and a column ``cloud`` where it does so by URL.
 
     Raises
     ------
@@ -369,7 +456,7 @@ def read_manifest(path: Path, name: str) -> tuple[list[ObjectUrl], pa.Table | No
         table = _read_table(path, name, is_parquet=start[:4] == b"PAR1")
         for key in SERIES_KEYS:
             if key in table.column_names and "url" not in table.column_names:
-                return [], table.select([key])
+                return table.select([key])
         if "url" not in table.column_names:
             raise CohortError(
                 f"cohort.manifest {name} has the columns {', '.join(table.column_names)}: "
@@ -399,14 +486,12 @@ def _read_table(path: Path, name: str, *, is_parquet: bool) -> pa.Table:
         ) from None
 
 
-def _series_or_objects(
-    locations: Sequence[str], name: str
-) -> tuple[list[ObjectUrl], pa.Table | None]:
+def _series_or_objects(locations: Sequence[str], name: str) -> list[ObjectUrl] | pa.Table:
     """Tell prefixes of IDC's series from single objects; a manifest holds one of the two."""
     urls = [_parsed(location) for location in locations]
     prefixes = [url for url in urls if url.key.endswith(("*", "/"))]
     if not prefixes:
-        return urls, None
+        return urls
     series = [idc_series_uuid(url.key) for url in prefixes]
     if len(prefixes) < len(urls) or None in series:
         odd = next(url for url in urls if url not in prefixes or idc_series_uuid(url.key) is None)
@@ -414,4 +499,5 @@ def _series_or_objects(
             f"cohort.manifest {name} mixes IDC series with other URLs, such as {odd}: "
             "name series alone or objects alone"
         )
-    return [], pa.table({"crdc_series_uuid": pa.array(series, pa.string())})
+    clouds = ["gcs" if url.scheme == "gs" else "aws" for url in prefixes]
+    return pa.table({"crdc_series_uuid": pa.array(series, pa.string()), "cloud": clouds})

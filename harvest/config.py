@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 from pydantic import (
@@ -15,16 +15,17 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    FilePath,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from .errors import ConfigError
+from .profile import resolve
 
 Location = tuple[str | int, ...]
 
@@ -106,9 +107,9 @@ class ReadConfig(_Section):
 class TlsConfig(_Section):
     """Files of a TLS scheduler, as `distributed.security.Security` takes them."""
 
-    ca_file: str
-    cert: str
-    key: str
+    ca_file: FilePath
+    cert: FilePath
+    key: FilePath
 
 
 class ClusterConfig(_Section):
@@ -128,6 +129,8 @@ class ClusterConfig(_Section):
         _check_place({"workers": self.workers, "address": self.address})
         if self.address is not None:
             _check_scheduler(self.address, self.allow_insecure)
+            if self.address.startswith("tls://") and self.tls is None:
+                raise ValueError("a tls:// address needs tls: {ca_file, cert, key}")
         return self
 
 
@@ -139,7 +142,7 @@ class LimitsConfig(_Section):
     requests_per_second: PositiveFloat | None = None
     """Of the whole run, divided among its workers."""
     concurrency: int = Field(default=64, ge=1, le=1024)
-    """Requests in flight in the whole run, divided among its workers."""
+    """Requests in flight of one worker."""
     header_bytes: ByteSize = ByteSize(64 * 2**20)
     """Longest header that is read, such as 64MiB."""
     object_seconds: PositiveFloat = 120
@@ -214,11 +217,11 @@ def check_endpoint(endpoint: str, *, allow_http: bool) -> None:
         It is no http(s) URL; or plain http outside loopback, or a link-local address, and not
         allowed.
     """
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"endpoint {endpoint!r} is no http:// or https:// URL")
-    if parts.username or parts.password:
+    if "@" in endpoint:
         raise ValueError("endpoint holds credentials: use anonymous: false and the environment's")
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
+        raise ValueError(f"endpoint {endpoint!r} is no http:// or https:// URL")
     if allow_http:
         return
     if _is_link_local(parts.hostname):
@@ -228,6 +231,14 @@ def check_endpoint(endpoint: str, *, allow_http: bool) -> None:
             f"endpoint {endpoint} is plain http outside loopback; use https, "
             "or set allow_http: true if you mean it"
         )
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Tell whether the port of a URL can be one, or is left out."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 def _is_link_local(host: str) -> bool:
@@ -247,7 +258,7 @@ def is_loopback(host: str) -> bool:
 
 def _check_scheduler(address: str, allow_insecure: bool) -> None:
     parts = urlsplit(address)
-    if parts.scheme not in ("tcp", "tls") or not parts.hostname:
+    if parts.scheme not in ("tcp", "tls") or not parts.hostname or not _has_port(parts):
         raise ValueError(f"address {address!r} is no tcp://host:port or tls://host:port")
     if parts.scheme == "tcp" and not is_loopback(parts.hostname) and not allow_insecure:
         raise ValueError(
@@ -287,16 +298,19 @@ def _os_reason(error: Exception) -> str:
 
 def parse_config(text: str, name: str = "config") -> Config:
     """Parse and check the text of a config; raises as `load_config` does."""
+    lines: dict[Location, int] = {}
     try:
         content = yaml.safe_load(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is no YAML: {error}") from None
+        mistakes = set(_index_lines(node, (), lines))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{name} is no YAML that can be a config: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{name} is no mapping with cohort: and output: (see configs/)")
-    lines: dict[Location, int] = {}
-    mistakes = set(_index_lines(node, (), lines))
     mistakes |= {(_line((section,), lines), text) for section, text in _section_mistakes(content)}
+    mistakes |= {
+        (_line(location, lines), text) for location, text in _read_mistakes(content.get("read"))
+    }
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -322,6 +336,21 @@ def _section_mistakes(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 check(given)
             except ValueError as error:
                 yield section, f"{section}: {error}"
+
+
+def _read_mistakes(read: Any) -> Iterator[tuple[Location, str]]:
+    """Check profiles and tags by the dictionary, as far as the section is one."""
+    given = read if isinstance(read, dict) else {}
+    named = given.get("profile", "core")
+    profiles = [named] if isinstance(named, str) else named
+    tags = given.get("tags") or []
+    if all(
+        isinstance(part, list) and all(isinstance(x, str) for x in part)
+        for part in (profiles, tags)
+    ):
+        known = [profile for profile in profiles if profile != "all"]
+        for location, text in resolve(known, tags).mistakes:
+            yield ("read", *location), text
 
 
 def _index_lines(
@@ -384,8 +413,3 @@ def _suggestion(location: Location) -> str:
     names = list(section.model_fields)
     near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else f" (known here: {', '.join(names)})"
-
-
-def parse_bytes(text: str) -> int:
-    """Parse a size such as ``64MiB``."""
-    return int(TypeAdapter(ByteSize).validate_python(text))

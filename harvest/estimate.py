@@ -62,25 +62,28 @@ def object_cost(modality: str | None) -> float:
     return math.sqrt(max(1.0, expected_header_bytes(modality) / FIRST_RANGE_BYTES))
 
 
-def estimate_cohort(totals: Iterable[ModalityTotal], config: Config) -> Estimate:
+def estimate_cohort(
+    totals: Iterable[ModalityTotal], list_requests: int, config: Config
+) -> Estimate:
     """Estimate a harvest of series from the index's totals by modality.
 
     Parameters
     ----------
     totals
         Of the cohort.
+    list_requests
+        For its listing.
     config
         Sampling, workers and limits are taken from it.
     """
     sample = config.cohort.sample
-    series = instances = object_bytes = list_requests = read_requests = bytes_read = 0
+    series = instances = object_bytes = read_requests = bytes_read = 0
     for total in totals:
         read = total.instances if sample is None else min(total.instances, total.series * sample)
         header = expected_header_bytes(total.modality)
         series += total.series
         instances += read
         object_bytes += total.bytes
-        list_requests += total.series + total.instances // KEYS_PER_LIST
         # the reader's ranges double until the header fits
         read_requests += read if header <= FIRST_RANGE_BYTES else 2 * read
         bytes_read += read * max(FIRST_RANGE_BYTES, header)

@@ -6,7 +6,6 @@ number of objects found for each series.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -93,25 +92,19 @@ def _by_shard(task: ListingTask) -> ListedSeries:
 
     Other series' objects, prior versions among them, are passed over.
     """
-    assert task.shard is not None
     found: dict[str, list[Listed]] = {series.url.key: [] for series in task.series}
-    bucket = task.series[0].url.with_key("")
-    for page in _pages(bucket, task.source, after=task.shard):
+    for page in _pages(task):
         for entry in page:
             series = found.get(entry.key.partition("/")[0] + "/")
             if series is not None:
                 series.append(entry)
-        # an emulator may begin before the shard: only what lies behind it ends the listing
-        if page and page[-1].key[: len(task.shard)] > task.shard:
-            break
     return _collected(task, list(found.values()))
 
 
 def list_prefix(prefix: ObjectUrl, source: SourceConfig) -> list[Listed]:
     """List everything below a prefix, in key order; raises as `list_task`."""
-    patience = Patience(LISTING_RETRIES, time.monotonic() + LISTING_SECONDS)
     try:
-        found = patience.call(
+        found = _patience().call(
             lambda: [
                 entry for page in open_store(prefix, source).list(prefix.key) for entry in page
             ]
@@ -123,11 +116,35 @@ def list_prefix(prefix: ObjectUrl, source: SourceConfig) -> list[Listed]:
     return [entry for entry in found if not (entry.key.endswith("/") and entry.size == 0)]
 
 
-def _pages(bucket: ObjectUrl, source: SourceConfig, after: str) -> Iterator[list[Listed]]:
+def _pages(task: ListingTask) -> Iterator[list[Listed]]:
+    """Yield the pages of a shard; after a fault that may pass, go on behind the last key."""
+    assert task.shard is not None
+    bucket = task.series[0].url.with_key("")
+    store = open_store(bucket, task.source)
+    patience = _patience()
+    after = task.shard
     try:
-        yield from open_store(bucket, source).list("", after)
+        pages = store.list("", after)
+        while True:
+            try:
+                page = next(pages, None)
+            except ObjectError as error:
+                patience.bear(error)
+                pages = store.list("", after)
+                continue
+            if not page:
+                return
+            yield page
+            after = max(after, page[-1].key)
+            # an emulator may begin before the shard: only what lies behind it ends the listing
+            if page[-1].key[: len(task.shard)] > task.shard:
+                return
     except ObjectError as error:
         raise _explained(error, bucket) from None
+
+
+def _patience() -> Patience:
+    return Patience(LISTING_RETRIES, LISTING_SECONDS)
 
 
 def _explained(error: ObjectError, url: ObjectUrl) -> HarvestError:
@@ -166,7 +183,7 @@ def sampled(entries: list[Listed], sample: int | None) -> list[Listed]:
     """Keep the `sample` largest objects, in key order; of equal ones the first by key."""
     if sample is None or len(entries) <= sample:
         return entries
-    largest = sorted(entries, key=lambda entry: (-entry.size, entry.key))[:sample]
+    largest = sorted(entries, key=lambda entry: (-(entry.size or 0), entry.key))[:sample]
     return sorted(largest, key=lambda entry: entry.key)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from .errors import OutputError
 from .store.urls import parse_url
 
 WORK: Final = "_harvest"
@@ -68,9 +69,14 @@ class LocalOutput:
     def writing(self, name: str) -> Iterator[Path]:
         """Yield a temporary path; what is written there gets its name when the block ends."""
         target = self.path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / WORK).mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"output {self.folder} cannot be written ({error.strerror}): name another folder"
+            ) from None
         # under the work folder, so that no glob over the tables sees an unfinished file
-        (self.folder / WORK).mkdir(exist_ok=True)
         temporary = self.folder / WORK / f"{name.replace('/', '-')}.{os.getpid()}.tmp"
         try:
             yield temporary
@@ -96,15 +102,11 @@ class LocalOutput:
             gone.rmdir()
 
     def strangers(self) -> list[str]:
-        """List what is in the folder and is none of ours."""
+        """List what an output that holds no plan must not hold: anything but a work folder."""
         if self.folder.exists() and not self.folder.is_dir():
             return [self.folder.name]
-        ours = {WORK, MANIFEST, "instances", "series"}
-        return sorted(
-            entry.name
-            for entry in (self.folder.iterdir() if self.folder.is_dir() else ())
-            if entry.name not in ours
-        )
+        present = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(entry.name for entry in present if entry.name != WORK)
 
 
 def _sync(path: Path) -> None:

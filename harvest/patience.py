@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from .errors import ErrorKind, ObjectError
@@ -43,31 +42,44 @@ class RateLimit:
             time.sleep(turn - now)
 
 
-@dataclass(frozen=True, slots=True)
 class Patience:
-    """When to give up on one object."""
+    """When to give up on one object, or on one listing.
 
-    retries: int
-    """Tries again after faults that may pass."""
-    deadline: float
-    """By the monotonic clock, in seconds."""
+    Parameters
+    ----------
+    retries
+        Tries again after faults that may pass.
+    seconds
+        From now on.
+    """
+
+    def __init__(self, retries: int, seconds: float) -> None:
+        self._retries = retries
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._borne = 0
 
     def call(self, request: Callable[[], Result]) -> Result:
-        """Make a request, and again with full-jitter backoff where it was ``unavailable``.
+        """Make a request, and again where it was ``unavailable``.
 
         Raises
         ------
         ObjectError
-            The last fault; ``too_slow`` if the deadline passed.
+            The last fault; ``too_slow`` if the time is over.
         """
-        for attempt in range(self.retries + 1):
-            if time.monotonic() > self.deadline:
-                break
+        self._borne = 0
+        while True:
+            if time.monotonic() > self._deadline:
+                raise ObjectError(ErrorKind.TOO_SLOW, f"it took over {self._seconds:g} seconds")
             try:
                 return request()
             except ObjectError as error:
-                if error.kind != ErrorKind.UNAVAILABLE or attempt == self.retries:
-                    raise
-            longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
-            time.sleep(random.uniform(0, longest))
-        raise ObjectError(ErrorKind.TOO_SLOW, "the object took longer than limits.object_seconds")
+                self.bear(error)
+
+    def bear(self, error: ObjectError) -> None:
+        """Wait before another try, with full jitter; raise what cannot or need not be borne."""
+        if error.kind != ErrorKind.UNAVAILABLE or self._borne == self._retries:
+            raise error
+        longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**self._borne)
+        self._borne += 1
+        time.sleep(random.uniform(0, longest))

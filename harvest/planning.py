@@ -1,25 +1,65 @@
-"""What `harvest plan` does: a stored plan, or an estimate from the index alone."""
+"""Making a plan: listing the cohort, cutting partitions, storing both.
+
+Series of the index stream: neither their rows nor those of their instances are ever all in
+memory. A prefix, or a manifest of single objects, is held whole.
+"""
 
 from __future__ import annotations
 
-from .cohort import SeriesCohort, resolve_cohort
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Final, TypeVar
+
+import pyarrow as pa
+
+from .cohort import BucketShare, Cohort, PrefixCohort, SeriesCohort, UrlCohort, resolve_cohort
 from .config import Config
-from .errors import CohortError
-from .estimate import Estimate, estimate_cohort
-from .output import open_output
-from .plan import Plan, attributes_of, check_output, make_plan
+from .errors import CohortError, HarvestError
+from .estimate import KEYS_PER_LIST, Estimate, estimate_cohort, object_cost
+from .listing import (
+    ListedSeries,
+    ListingTask,
+    SeriesPrefix,
+    list_prefix,
+    list_task,
+    plan_row,
+    sampled,
+)
+from .output import LocalOutput
+from .plan import PLAN_FILE, Difference, Partition, Plan, asked
+from .schema import FORMAT_VERSION
+from .store.protocol import Listed
+from .store.urls import ObjectUrl
+from .table import (
+    PARTS,
+    PLAN,
+    PLAN_ROW,
+    ROWS_PER_FILE,
+    SERIES_PLAN,
+    partition_name,
+    write_arrow,
+    write_json,
+)
 
+SERIES_PER_TASK: Final = 500
+MOST_PARTITION_ROWS: Final = 2_000
+LEAST_PARTITION_ROWS: Final = 64
+PARTITIONS_PER_WORKER: Final = 4
+SHARD_CHARACTERS: Final = 2
+"""Of a key: a bucket that is listed through is listed in 256 shards."""
+LEAST_SERIES_FOR_SHARDS: Final = 10_000
+SHARE_FOR_SHARDS: Final = 0.5
+"""Listing a whole bucket costs less than its series' prefixes from about this share on."""
+SHOWN_DIFFERENCES: Final = 100
 
-def stored_plan(config: Config) -> Plan:
-    """Return the plan of a config's output, made and stored if there is none.
-
-    Raises
-    ------
-    HarvestError
-        The output holds something else, or the cohort cannot be listed.
-    """
-    output = open_output(config.output.url)
-    return check_output(output, config) or make_plan(config, output)
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Mapper = Callable[[Callable[[Task], Result], Iterable[Task]], Iterator[Result]]
+"""Applies a function to tasks, here or on workers; results come in the order of the tasks."""
 
 
 def dry_run(config: Config) -> Estimate:
@@ -30,11 +70,294 @@ def dry_run(config: Config) -> Estimate:
     CohortError
         The cohort is not one of the index's series, or needs a table that is not cached.
     """
-    attributes_of(config)
     cohort = resolve_cohort(config.cohort, config.source, offline=True)
     if not isinstance(cohort, SeriesCohort):
         raise CohortError(
             "a dry run counts series of the index; this cohort must be listed: "
             "use `harvest plan` without --dry-run"
         )
-    return estimate_cohort(cohort.totals(), config)
+    return _estimate(cohort, config)
+
+
+def _estimate(cohort: SeriesCohort, config: Config) -> Estimate:
+    requests = sum(_list_requests(share) for share in cohort.buckets())
+    return estimate_cohort(cohort.totals(), requests, config)
+
+
+def _list_requests(share: BucketShare) -> int:
+    if _by_shards(share):
+        return 16**SHARD_CHARACTERS + share.current_instances // KEYS_PER_LIST
+    return share.series + share.instances // KEYS_PER_LIST
+
+
+def _by_shards(share: BucketShare) -> bool:
+    """Decide whether a bucket is listed through, and not by the cohort's series."""
+    large = share.current_series >= LEAST_SERIES_FOR_SHARDS
+    return large and share.series > SHARE_FOR_SHARDS * share.current_series
+
+
+def make_plan(
+    config: Config,
+    output: LocalOutput,
+    cohort: Cohort | None = None,
+    mapper: Mapper[ListingTask, ListedSeries] = map,
+) -> Plan:
+    """List the cohort and store its plan.
+
+    Parameters
+    ----------
+    config
+        Of the harvest.
+    output
+        Where the plan is stored.
+    cohort
+        If it was resolved already.
+    mapper
+        Where to list: here, or on workers.
+
+    Raises
+    ------
+    HarvestError
+        The cohort is empty, or its buckets cannot be listed; nothing is stored.
+    """
+    cohort = cohort or resolve_cohort(config.cohort, config.source)
+    output.remove(PARTS)
+    output.remove(PLAN)
+    planner = _Planner(output)
+    try:
+        _list_cohort(planner, cohort, config, mapper)
+        planner.cut()
+        if not planner.rows:
+            raise HarvestError(
+                "the cohort has no objects: its series were found in the index, but nothing "
+                "under their prefixes; check source.endpoint and source.cloud"
+                if isinstance(cohort, SeriesCohort)
+                else "the cohort has no objects: check cohort.prefix or cohort.manifest"
+            )
+    except BaseException:
+        output.remove(PLAN)
+        raise
+    plan = planner.finish(config)
+    write_json(output, PLAN_FILE, asdict(plan))
+    return plan
+
+
+def _partition_rows(instances: int, config: Config) -> int:
+    """Choose the rows of a partition: a few for each worker, none too long."""
+    share = instances // (PARTITIONS_PER_WORKER * (config.cluster.workers or 8))
+    return max(LEAST_PARTITION_ROWS, min(MOST_PARTITION_ROWS, share))
+
+
+def _list_cohort(
+    planner: _Planner,
+    cohort: Cohort,
+    config: Config,
+    mapper: Mapper[ListingTask, ListedSeries],
+) -> None:
+    if isinstance(cohort, SeriesCohort):
+        planner.partition_cost = _partition_rows(_estimate(cohort, config).instances, config)
+        planner.add_series(cohort.schema(), _listings(cohort, config, mapper))
+        return
+    planner.add_series(cohort.known.schema(), _unlisted(cohort.known))
+    if isinstance(cohort, UrlCohort):
+        rows = [plan_row(url) for url in cohort.urls]
+    else:
+        rows = _prefix_rows(cohort, config)
+    planner.partition_cost = _partition_rows(len(rows), config)
+    planner.add_rows(pa.RecordBatch.from_pylist(rows, schema=PLAN_ROW), [(len(rows), 1.0)])
+
+
+def _prefix_rows(cohort: PrefixCohort, config: Config) -> list[dict[str, object]]:
+    entries = list_prefix(cohort.prefix, config.source)
+    if config.cohort.sample is not None:
+        folders: dict[str, list[Listed]] = {}
+        for entry in entries:
+            folders.setdefault(entry.key.rpartition("/")[0], []).append(entry)
+        entries = [e for found in folders.values() for e in sampled(found, config.cohort.sample)]
+    rows = [plan_row(cohort.prefix.with_key(entry.key), entry) for entry in entries]
+    return sorted(rows, key=lambda row: str(row["url"]))
+
+
+def _listings(
+    cohort: SeriesCohort, config: Config, mapper: Mapper[ListingTask, ListedSeries]
+) -> Iterator[tuple[pa.RecordBatch, ListedSeries]]:
+    """List the series of a cohort; yield the index's rows with what was found of them."""
+    in_flight: deque[pa.RecordBatch] = deque()
+
+    def tasks() -> Iterator[ListingTask]:
+        for batch, task in _listing_tasks(cohort, config):
+            in_flight.append(batch)
+            yield task
+
+    for listed in mapper(list_task, tasks()):
+        yield in_flight.popleft(), listed
+
+
+def _unlisted(known: SeriesCohort) -> Iterator[tuple[pa.RecordBatch, None]]:
+    for batch, _ in known.batches(SERIES_PER_TASK):
+        yield batch, None
+
+
+def _listing_tasks(
+    cohort: SeriesCohort, config: Config
+) -> Iterator[tuple[pa.RecordBatch, ListingTask]]:
+    """Cut the series into tasks: some hundred prefixes each, or one shard of a bucket."""
+    through = {share.aws_bucket for share in cohort.buckets() if _by_shards(share)}
+    pieces = _pieces(cohort, through)
+    for shard, group in groupby(pieces, key=lambda piece: piece[0]):
+        together = [(batch, urls) for _, batch, urls in group]
+        # what is no shard stays in pieces: its tasks are of the batches' size
+        for part in [together] if shard is not None else [[piece] for piece in together]:
+            batch = pa.Table.from_batches([batch for batch, _ in part]).combine_chunks()
+            urls = [url for _, found in part for url in found]
+            yield (
+                batch.to_batches()[0],
+                ListingTask(
+                    _series_prefixes(batch, urls),
+                    config.source,
+                    config.cohort.sample,
+                    shard[1] if shard else None,
+                ),
+            )
+
+
+Shard = tuple[str, str]
+"""A bucket as the index names it, and the first characters of the keys."""
+
+
+def _pieces(
+    cohort: SeriesCohort, through: set[str]
+) -> Iterator[tuple[Shard | None, pa.RecordBatch, list[ObjectUrl]]]:
+    """Cut the cohort's batches where a bucket, or a shard of one, ends."""
+    for batch, urls in cohort.batches(SERIES_PER_TASK):
+        buckets = batch.column("aws_bucket").to_pylist()
+        shards = [
+            (bucket, url.key[:SHARD_CHARACTERS]) if bucket in through else None
+            for bucket, url in zip(buckets, urls, strict=True)
+        ]
+        start = 0
+        for shard, group in groupby(shards):
+            stop = start + len(list(group))
+            yield shard, batch.slice(start, stop - start), urls[start:stop]
+            start = stop
+
+
+def _series_prefixes(batch: pa.Table, urls: Sequence[ObjectUrl]) -> tuple[SeriesPrefix, ...]:
+    uuids = batch.column("crdc_series_uuid").to_pylist()
+    uids = batch.column("SeriesInstanceUID").to_pylist()
+    return tuple(map(SeriesPrefix, urls, uuids, uids))
+
+
+class _Planner:
+    """Takes rows in URL order, cuts partitions and stores them."""
+
+    def __init__(self, output: LocalOutput) -> None:
+        self._output = output
+        self.partition_cost = float(LEAST_PARTITION_ROWS)
+        """At which a partition is cut; an object whose header fits the first range costs 1."""
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+        self._cost = 0.0
+        self._file_rows = 0
+        self._digest = hashlib.sha256()
+        self._partitions: list[Partition] = []
+        self._differences: list[Difference] = []
+        self._missing = 0
+        self._surplus = 0
+        self._series = 0
+        self._bytes = 0
+        self.rows = 0
+
+    def add_series(
+        self,
+        schema: pa.Schema,
+        listings: Iterable[tuple[pa.RecordBatch, ListedSeries | None]],
+    ) -> None:
+        """Store the index's rows of the cohort's series; add the rows listed for them."""
+        stored = schema.append(pa.field("instances_listed", pa.int64()))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch, listed in listings:
+                self._series += batch.num_rows
+                counts = listed.listed if listed else [None] * batch.num_rows
+                if listed:
+                    self._compare(batch, listed)
+                    costs = [object_cost(name) for name in batch.column("Modality").to_pylist()]
+                    self.add_rows(listed.rows, list(zip(listed.planned, costs, strict=True)))
+                column = pa.array(counts, pa.int64())
+                yield pa.RecordBatch.from_arrays([*batch.columns, column], schema=stored)
+
+        write_arrow(self._output, SERIES_PLAN, batches(), stored)
+
+    def _compare(self, batch: pa.RecordBatch, listed: ListedSeries) -> None:
+        expected = batch.column("instanceCount").to_pylist()
+        uuids = batch.column("crdc_series_uuid").to_pylist()
+        for uuid, count, found in zip(uuids, expected, listed.listed, strict=True):
+            if count is None or count == found:  # the index has no counts of prior versions
+                continue
+            self._missing += max(0, count - found)
+            self._surplus += max(0, found - count)
+            if len(self._differences) < SHOWN_DIFFERENCES:
+                self._differences.append(Difference(uuid, count, found))
+
+    def add_rows(self, batch: pa.RecordBatch, runs: Sequence[tuple[int, float]]) -> None:
+        """Add rows of the plan.
+
+        Parameters
+        ----------
+        batch
+            Of `PLAN_ROW`.
+        runs
+            (rows, cost of each) of the series that the batch consists of, in its order.
+        """
+        for url, size, etag in zip(
+            *(batch.column(name).to_pylist() for name in ("url", "size", "etag")), strict=True
+        ):
+            self._digest.update(f"{url}\t{size}\t{etag}\n".encode())
+        self._bytes += sum(size or 0 for size in batch.column("size").to_pylist())
+        start = 0
+        for rows, cost in runs:
+            left = rows
+            while left:
+                room = max(1, int((self.partition_cost - self._cost) / cost))
+                taken = min(left, room, ROWS_PER_FILE - self._file_rows)
+                self._take(batch.slice(start, taken), taken * cost)
+                start += taken
+                left -= taken
+
+    def _take(self, rows: pa.RecordBatch, cost: float) -> None:
+        self._waiting.append(rows)
+        self._waiting_rows += rows.num_rows
+        self._file_rows += rows.num_rows
+        self._cost += cost
+        if self._cost >= self.partition_cost or self._file_rows == ROWS_PER_FILE:
+            self.cut()
+
+    def cut(self) -> None:
+        """Store the rows that wait as a partition."""
+        if not self._waiting_rows:
+            return
+        number = len(self._partitions)
+        write_arrow(self._output, partition_name(number), self._waiting, PLAN_ROW)
+        # every file but the last is full, so that this is the number of the current one
+        self._partitions.append(Partition(number, self._waiting_rows, self.rows // ROWS_PER_FILE))
+        self.rows += self._waiting_rows
+        self._waiting, self._waiting_rows, self._cost = [], 0, 0.0
+        self._file_rows %= ROWS_PER_FILE
+
+    def finish(self, config: Config) -> Plan:
+        """Return the plan; all rows were cut into partitions."""
+        what = asked(config)
+        made = [FORMAT_VERSION, what["columns"], what["header"], what["frames"]]
+        self._digest.update(json.dumps(made).encode())
+        return Plan(
+            identity=self._digest.hexdigest(),
+            asked=what,
+            series=self._series,
+            rows=self.rows,
+            bytes=self._bytes,
+            partitions=tuple(self._partitions),
+            missing=self._missing,
+            surplus=self._surplus,
+            differences=tuple(self._differences),
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ import yaml
 from .errors import ConfigError
 from .tags import Attribute, UnknownTag, merge_paths, parse_path
 
+Location = tuple[str | int, ...]
+Mistake = tuple[Location, str]
+"""Where in the section, and what is wrong."""
+
 _HERE = Path(__file__).parent
+_PROFILE: Location = ("profile",)
 
 
 def profiles_folder() -> Path:
@@ -20,7 +26,17 @@ def profiles_folder() -> Path:
     return packaged if packaged.is_dir() else _HERE.parent / "configs" / "profiles"
 
 
-def resolve_attributes(profiles: Iterable[str], tags: Iterable[str]) -> tuple[Attribute, ...]:
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What profiles and tags come to."""
+
+    attributes: tuple[Attribute, ...]
+    """In the order of first mention."""
+    mistakes: tuple[Mistake, ...]
+    """Everything that is wrong, with where in the config's ``read:`` section."""
+
+
+def resolve(profiles: Sequence[str], tags: Sequence[str]) -> Resolved:
     """Resolve profiles and single tags to the attributes that become columns.
 
     Parameters
@@ -29,45 +45,51 @@ def resolve_attributes(profiles: Iterable[str], tags: Iterable[str]) -> tuple[At
         Names of ready profiles, or paths of profile files; the union is taken.
     tags
         Further tags: ``Keyword``, ``Sequence.Keyword``, ``(gggg,creator,ee)``.
+    """
+    mistakes: list[Mistake] = []
+    paths = []
+    named: list[tuple[Location, str, str]] = []
+    for name in profiles:
+        named += [(_PROFILE, f"profile {name}: ", tag) for tag in _profile_tags(name, mistakes)]
+    named += [(("tags", number), "read.tags: ", tag) for number, tag in enumerate(tags)]
+    for location, where, tag in named:
+        try:
+            paths.append(parse_path(tag))
+        except UnknownTag as unknown:
+            mistakes.append((location, f"{where}{unknown}"))
+    return Resolved(merge_paths(paths), tuple(mistakes))
 
-    Returns
-    -------
-    tuple of Attribute
-        In the order of first mention.
+
+def resolve_attributes(profiles: Sequence[str], tags: Sequence[str]) -> tuple[Attribute, ...]:
+    """Resolve as `resolve` does, and insist.
 
     Raises
     ------
     ConfigError
         A profile is not there or is no profile, or tags are unknown; all mistakes at once.
     """
-    mistakes: list[str] = []
-    paths = []
-    wanted = [(f"profile {name}", _profile_tags(name, mistakes)) for name in profiles]
-    for source, entries in [*wanted, ("read.tags", list(tags))]:
-        for entry in entries:
-            try:
-                paths.append(parse_path(entry))
-            except UnknownTag as unknown:
-                mistakes.append(f"{source}: {unknown}")
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-    return merge_paths(paths)
+    resolved = resolve(profiles, tags)
+    if resolved.mistakes:
+        raise ConfigError("\n".join(text for _, text in resolved.mistakes))
+    return resolved.attributes
 
 
-def _profile_tags(name: str, mistakes: list[str]) -> Sequence[str]:
+def _profile_tags(name: str, mistakes: list[Mistake]) -> Sequence[str]:
     path = _find(name)
     if path is None:
         ready = ", ".join(sorted(file.stem for file in profiles_folder().glob("*.yaml")))
-        mistakes.append(f"profile {name!r} is neither a ready one ({ready}) nor a file")
+        mistakes.append((_PROFILE, f"profile {name!r} is neither a ready one ({ready}) nor a file"))
         return []
     try:
         content: Any = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        mistakes.append(f"profile {path} cannot be read: {type(error).__name__}")
+        mistakes.append((_PROFILE, f"profile {path} cannot be read: {type(error).__name__}"))
         return []
     tags = content.get("tags") if isinstance(content, dict) else None
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        mistakes.append(f"profile {path} has no list of tags (see configs/profiles/core.yaml)")
+        mistakes.append(
+            (_PROFILE, f"profile {path} has no list of tags (see configs/profiles/core.yaml)")
+        )
         return []
     return tags
 

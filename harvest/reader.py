@@ -15,17 +15,18 @@ from typing import Final
 
 from .config import Config, SourceConfig
 from .elements import Selection
-from .errors import ErrorKind, HarvestError, ObjectError, StoreUnavailable
+from .errors import ErrorKind, HarvestError, ObjectError, OutputError, StoreUnavailable
 from .header import Header, read_header
 from .offsets import Pixels, locate_pixels
-from .output import open_output
+from .output import LocalOutput, open_output
 from .patience import Patience, RateLimit
+from .plan import Plan, attributes_of
 from .rows import Planned, Row, Traffic, error_row, number_of_frames, ok_row
 from .schema import instances_schema
 from .store import open_store
 from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
 from .store.urls import parse_url
-from .table import part_name, read_plan_rows, write_part
+from .table import part_name, partition_name, read_plan_rows, write_part
 from .tags import Attribute
 from .walk import HeaderLimits
 from .window import FIRST_RANGE_BYTES, NeedMore, Window
@@ -35,15 +36,18 @@ PIXEL_AREA_BYTES: Final = 64
 RESTARTS: Final = 2
 """How often an object that changes under the reader is begun again."""
 OUTAGE_OBJECTS: Final = 32
-"""So many objects unavailable one after the other mean that the store is."""
+"""So many objects without an answer one after the other mean that the store is down."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadTask:
     """One partition to read; small, since it travels to a worker."""
 
+    plan: str
+    """Identity of the plan."""
     partition: int
     output: str
+    """Absolute: workers have their own working directory."""
     source: SourceConfig
     attributes: tuple[Attribute, ...]
     limits: HeaderLimits
@@ -68,16 +72,27 @@ class PartitionRead:
     """Wall time on the worker."""
 
 
-def read_task(
-    config: Config, attributes: tuple[Attribute, ...], partition: int, workers: int
-) -> ReadTask:
-    """Build the task of one partition for one of `workers` workers."""
+def read_task(config: Config, plan: Plan, output: LocalOutput, workers: int) -> ReadTask:
+    """Build the task of a plan's first partition; those of the others differ by its number.
+
+    Parameters
+    ----------
+    config
+        Of the harvest.
+    plan
+        Of the harvest.
+    output
+        That holds the plan.
+    workers
+        That share the rate of requests.
+    """
     rate = config.limits.requests_per_second
     return ReadTask(
-        partition=partition,
-        output=config.output.url,
+        plan=plan.identity,
+        partition=0,
+        output=str(output.folder),
         source=config.source,
-        attributes=attributes,
+        attributes=attributes_of(config),
         limits=HeaderLimits(header_bytes=int(config.limits.header_bytes)),
         object_seconds=config.limits.object_seconds,
         retries=config.limits.retries,
@@ -96,9 +111,15 @@ def read_partition(task: ReadTask) -> PartitionRead:
     """
     begun = time.monotonic()
     output = open_output(task.output)
+    if not output.exists(partition_name(task.partition)):
+        raise OutputError(
+            f"a worker does not find the plan in {task.output}: the output must be a folder that "
+            "all workers share"
+        )
     planned = read_plan_rows(output, task.partition)
     rows = read_objects(planned, task)
-    write_part(output, part_name(task.partition), rows, instances_schema(task.attributes))
+    name = part_name(task.plan, task.partition)
+    write_part(output, name, rows, instances_schema(task.attributes))
     errors = Counter(row["error"] for row in rows if row["status"] == "error")
     return PartitionRead(
         partition=task.partition,
@@ -121,29 +142,36 @@ def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
         object_seconds=task.object_seconds,
         rate=RateLimit(task.requests_per_second),
     )
-    outage = _Outage()
+    outage = _Outage(min(OUTAGE_OBJECTS, len(planned)))
     with ThreadPoolExecutor(max(1, min(task.threads, len(planned)))) as pool:
         try:
             return [outage.seen(row) for row in pool.map(reader.row, planned)]
-        except StoreUnavailable:
+        except HarvestError:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 class _Outage:
-    """Counts objects that were unavailable one after the other."""
+    """Counts objects that did not answer one after the other.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    most
+        So many are one too many: it is not the objects.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._in_a_row = 0
 
     def seen(self, row: Row) -> Row:
         """Pass a row on, unless it is one too many."""
-        unavailable = row["status"] == "error" and row["error"] == ErrorKind.UNAVAILABLE
-        self._in_a_row = self._in_a_row + 1 if unavailable else 0
-        if self._in_a_row >= OUTAGE_OBJECTS:
+        silent = row.get("error") in (ErrorKind.UNAVAILABLE, ErrorKind.TOO_SLOW)
+        self._in_a_row = self._in_a_row + 1 if silent else 0
+        if self._in_a_row >= self._most:
             raise StoreUnavailable(
-                f"{self._in_a_row} objects after each other were unavailable "
-                f"({row['error_detail']}); run the same command again when the store answers"
+                f"the store does not answer ({row['error_detail']}): check the network and "
+                "source.endpoint, then run the same command again"
             )
         return row
 
@@ -223,7 +251,7 @@ class ObjectReader:
         """
         url = parse_url(planned.url)
         store = open_store(url, self._source)
-        patience = Patience(self._retries, time.monotonic() + self._object_seconds)
+        patience = Patience(self._retries, self._object_seconds)
         for restart in range(RESTARTS + 1):
             fetch = _Fetch(store, url.key, patience, self._rate, traffic)
             try:
@@ -246,14 +274,16 @@ class ObjectReader:
                     return found, located
                 found = located
             grown *= 2
-            self._check_limit(window, found)
-            fetch.more(window, found, grown)
+            fetch.more(window, found, min(grown, self._room(window, found)))
 
-    def _check_limit(self, window: Window, need: NeedMore) -> None:
-        if window.held + need.stop - need.start > self._limits.header_bytes:
+    def _room(self, window: Window, need: NeedMore) -> int:
+        """Return how many bytes may still be read of an object."""
+        room = self._limits.header_bytes - window.held
+        if need.stop - need.start > room:
             raise ObjectError(
                 ErrorKind.TOO_LARGE, f"the header is over {self._limits.header_bytes} bytes"
             )
+        return room
 
     def _learn(self, series: str | None, header: Header) -> None:
         # without a series there is nothing to learn from

@@ -59,7 +59,7 @@ class Traffic:
     etag: str | None = None
     """Of the first answer, unquoted."""
     bytes_read: int = 0
-    """Body bytes, those of failed tries included."""
+    """Body bytes of the answers."""
     requests: int = 0
     """HTTP requests, retries included."""
 

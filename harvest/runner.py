@@ -10,20 +10,22 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from uuid import uuid4
 
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.security import Security
 
-from .cohort import SeriesCohort, resolve_cohort
+from .cohort import Cohort, SeriesCohort, resolve_cohort
 from .config import ClusterConfig, Config, load_config
 from .errors import ExitCode, OutputError, StoreUnavailable
 from .output import MANIFEST, LocalOutput, open_output
-from .plan import Plan, attributes_of, check_output, make_plan
+from .plan import Plan, attributes_of, check_output
+from .planning import make_plan
 from .progress import Progress, Silent
 from .reader import PartitionRead, read_partition, read_task
 from .schema import instances_schema
@@ -31,6 +33,7 @@ from .table import (
     PARTS,
     PublishedFile,
     part_name,
+    parts_folder,
     publish_instances,
     publish_series,
     read_json,
@@ -39,7 +42,7 @@ from .table import (
     write_json,
 )
 
-IN_FLIGHT_PER_WORKER: Final = 2
+IN_FLIGHT_PER_SLOT: Final = 2
 SERIES_FOR_WORKERS: Final = 20_000
 """Cohorts of more series are listed by the workers."""
 SECONDS_FOR_WORKERS: Final = 60
@@ -63,6 +66,26 @@ class Outcome:
     exit_code: ExitCode
 
 
+def plan(config: Config, progress: Progress | None = None) -> Plan:
+    """Return the plan of a config's output, made and stored if there is none.
+
+    Raises
+    ------
+    HarvestError
+        The output holds something else, or the cohort cannot be listed.
+    """
+    output = open_output(config.output.url)
+    stored = check_output(output, config)
+    if stored is not None:
+        return stored
+    cohort = resolve_cohort(config.cohort, config.source)
+    (progress or Silent()).message("listing the cohort")
+    if not _is_large(cohort):
+        return make_plan(config, output, cohort)
+    with cluster_client(config.cluster) as client:
+        return make_plan(config, output, cohort, _ordered(client))
+
+
 def run(config: Config | str | Path, progress: Progress | None = None) -> Outcome:
     """Harvest a cohort, or finish a harvest that was begun.
 
@@ -82,21 +105,19 @@ def run(config: Config | str | Path, progress: Progress | None = None) -> Outcom
         config = load_config(config)
     progress = progress or Silent()
     output = open_output(config.output.url)
-    plan = check_output(output, config)
-    if output.exists(MANIFEST):
-        return outcome(output, config.limits.max_error_rate)
-    # what is wrong with the cohort shows before a cluster is started
-    cohort = None if plan else resolve_cohort(config.cohort, config.source)
-    with cluster_client(config.cluster) as client:
-        if plan is None:
-            progress.message("listing the cohort")
-            large = isinstance(cohort, SeriesCohort) and cohort.count() > SERIES_FOR_WORKERS
-            mapper = _ordered(client) if large else map
-            plan = make_plan(config, output, cohort, mapper)
-        _read(plan, config, output, client, progress)
-    progress.message("writing the tables")
-    _publish(plan, config, output)
+    stored = check_output(output, config)
+    if stored is None or not output.exists(MANIFEST):
+        # what is wrong with the cohort shows before a cluster is started
+        stored = stored or plan(config, progress)
+        with cluster_client(config.cluster) as client:
+            _read(stored, config, output, client, progress)
+        progress.message("writing the tables")
+        _publish(stored, config, output)
     return outcome(output, config.limits.max_error_rate)
+
+
+def _is_large(cohort: Cohort) -> bool:
+    return isinstance(cohort, SeriesCohort) and cohort.count() > SERIES_FOR_WORKERS
 
 
 @contextmanager
@@ -146,15 +167,16 @@ def _security(cluster: ClusterConfig) -> Security | None:
     if cluster.tls is None:
         return None
     return Security(
-        tls_ca_file=cluster.tls.ca_file,
-        tls_client_cert=cluster.tls.cert,
-        tls_client_key=cluster.tls.key,
+        tls_ca_file=str(cluster.tls.ca_file),
+        tls_client_cert=str(cluster.tls.cert),
+        tls_client_key=str(cluster.tls.key),
         require_encryption=True,
     )
 
 
-def _workers(client: Client) -> int:
-    return max(1, len(client.nthreads()))
+def _slots(client: Client) -> int:
+    """Count the tasks that the workers do at once."""
+    return max(1, int(sum(client.nthreads().values())))
 
 
 def _ordered(
@@ -166,7 +188,7 @@ def _ordered(
         in_flight: deque[Any] = deque()
         for task in tasks:
             in_flight.append(client.submit(function, task, pure=False))
-            if len(in_flight) >= IN_FLIGHT_PER_WORKER * _workers(client):
+            if len(in_flight) >= IN_FLIGHT_PER_SLOT * _slots(client):
                 yield _result(in_flight.popleft())
         while in_flight:
             yield _result(in_flight.popleft())
@@ -197,23 +219,24 @@ def _read(
     plan: Plan, config: Config, output: LocalOutput, client: Client, progress: Progress
 ) -> None:
     """Read the partitions that have no part yet."""
-    done = set(output.names(PARTS))
-    todo = [entry for entry in plan.partitions if part_name(entry.number) not in done]
-    attributes = attributes_of(config)
-    workers = _workers(client)
-    tasks = iter([entry.number for entry in todo])
+    done = set(output.names(parts_folder(plan.identity)))
+    todo = [p for p in plan.partitions if part_name(plan.identity, p.number) not in done]
+    slots = _slots(client)
+    first = read_task(config, plan, output, slots)
+    tasks = iter([replace(first, partition=partition.number) for partition in todo])
+    # a scheduler may serve other runs, and forgets no key while somebody holds its result
+    attempt = f"{plan.identity[:16]}-{uuid4().hex[:8]}"
     finished = as_completed(loop=client.loop)
 
     def submit() -> None:
-        number = next(tasks, None)
-        if number is not None:
-            task = read_task(config, attributes, number, workers)
-            key = f"partition-{number:06d}"
+        task = next(tasks, None)
+        if task is not None:
+            key = f"harvest-{attempt}-{task.partition:06d}"
             finished.add(client.submit(read_partition, task, key=key, pure=False, retries=0))
 
-    progress.begin(plan.rows, plan.rows - sum(entry.rows for entry in todo))
+    progress.begin(plan.rows, plan.rows - sum(partition.rows for partition in todo))
     try:
-        for _ in range(IN_FLIGHT_PER_WORKER * workers):
+        for _ in range(IN_FLIGHT_PER_SLOT * slots):
             submit()
         for future in finished:
             part: PartitionRead = _result(future)
@@ -226,24 +249,36 @@ def _read(
 def _publish(plan: Plan, config: Config, output: LocalOutput) -> None:
     """Check the parts, write the tables, and commit them with the manifest."""
     schema = instances_schema(attributes_of(config))
-    for entry in plan.partitions:
-        rows = rows_of_part(output, part_name(entry.number), schema)
-        if rows != entry.rows:
+    files: dict[int, list[str]] = {}
+    for partition in plan.partitions:
+        name = part_name(plan.identity, partition.number)
+        rows = rows_of_part(output, name, schema)
+        if rows != partition.rows:
             raise OutputError(
-                f"part {entry.number} has {rows} rows where the plan has {entry.rows}: remove "
-                f"{output.path(part_name(entry.number))} and run the same command again"
+                f"part {partition.number} has {rows} rows where the plan has {partition.rows}: "
+                f"remove {output.path(name)} and run the same command again"
             )
+        files.setdefault(partition.file, []).append(name)
     properties = {"harvest.plan": plan.identity}
-    files: dict[int, list[int]] = {}
-    for entry in plan.partitions:
-        files.setdefault(entry.file, []).append(entry.number)
     instances = [
-        publish_instances(output, number, partitions, schema, properties)
-        for number, partitions in files.items()
+        publish_instances(output, number, parts, schema, properties)
+        for number, parts in files.items()
     ]
     series = publish_series(output, instances, properties)
+    _check_alone(output, [*instances, series])
     write_json(output, MANIFEST, _manifest(plan, output, instances, series))
     output.remove(PARTS)
+
+
+def _check_alone(output: LocalOutput, files: list[PublishedFile]) -> None:
+    """Refuse to commit beside foreign files: a query of the folder would take them in."""
+    present = {*output.names("instances"), *output.names("series")}
+    strangers = sorted(present - {file.name for file in files})
+    if strangers:
+        raise OutputError(
+            f"output {output.folder} holds {strangers[0]}, which is not of this harvest: "
+            "remove it and run the same command again"
+        )
 
 
 def _manifest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +51,6 @@ class ObjectReport:
     requests: int
     bytes_read: int
     elements: tuple[ElementReport, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain dictionaries and lists."""
-        return dataclasses.asdict(self)
 
 
 def read(url: str, **source: Any) -> ObjectReport:

@@ -8,7 +8,7 @@ from typing import Literal
 from .errors import OutputError
 from .output import MANIFEST, open_output
 from .plan import load_plan
-from .table import PARTS, part_name, read_json
+from .table import part_name, parts_folder, read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def read_status(location: str) -> Status:
             plan.missing,
             plan.surplus,
         )
-    parts = set(output.names(PARTS))
-    done = sum(entry.rows for entry in plan.partitions if part_name(entry.number) in parts)
+    parts = set(output.names(parts_folder(plan.identity)))
+    done = sum(p.rows for p in plan.partitions if part_name(plan.identity, p.number) in parts)
     state: Literal["planned", "running"] = "running" if parts else "planned"
     return Status(location, state, plan.rows, done, None, None, sample, plan.missing, plan.surplus)

@@ -65,9 +65,14 @@ def partition_name(partition: int) -> str:
     return f"{PLAN}/{partition:06d}.arrow"
 
 
-def part_name(partition: int) -> str:
+def parts_folder(plan: str) -> str:
+    """Name the folder of the results that belong to a plan, by its identity."""
+    return f"{PARTS}/{plan[:16]}"
+
+
+def part_name(plan: str, partition: int) -> str:
     """Name the file of a partition's result."""
-    return f"{PARTS}/{partition:06d}.arrow"
+    return f"{parts_folder(plan)}/{partition:06d}.arrow"
 
 
 def write_arrow(
@@ -111,11 +116,11 @@ def rows_of_part(output: LocalOutput, name: str, schema: pa.Schema) -> int | Non
 def publish_instances(
     output: LocalOutput,
     number: int,
-    partitions: Sequence[int],
+    parts: Sequence[str],
     schema: pa.Schema,
     properties: dict[str, str],
 ) -> PublishedFile:
-    """Write one final file of ``instances`` from its partitions' parts.
+    """Write one final file of ``instances`` from its parts.
 
     Parameters
     ----------
@@ -123,18 +128,14 @@ def publish_instances(
         Holds the parts.
     number
         Of the file.
-    partitions
-        Whose rows it holds, in this order.
+    parts
+        Names of the files whose rows it holds, in this order.
     schema
         Of the table.
     properties
         Go into the footer.
     """
-    batches = (
-        batch
-        for partition in partitions
-        for batch in read_arrow(output, part_name(partition)).to_batches()
-    )
+    batches = (batch for part in parts for batch in read_arrow(output, part).to_batches())
     return _write_parquet(output, f"instances/{number:05d}.parquet", batches, schema, properties)
 
 
@@ -176,27 +177,27 @@ _COUNT_NAMES: Final = [name for name, _ in SERIES_COUNTS]
 
 def _count_by_series(output: LocalOutput, files: Iterable[str]) -> pa.Table:
     """Count rows by series; where nothing names the series but the header, by that."""
-    grouped = []
-    for name in files:
-        schema = pq.read_schema(output.path(name))
-        keys = [key for key in ("crdc_series_uuid", "SeriesInstanceUID") if key in schema.names]
-        table = pq.read_table(output.path(name), columns=[*keys, "status"])
-        ok = pc.equal(table["status"], "ok").cast(pa.int64())
-        grouped.append(table.append_column("ok", ok).drop_columns(["status"]))
-    table = pa.concat_tables(grouped)
-    if "SeriesInstanceUID" in table.column_names:
-        header_uid = pc.if_else(
-            pc.is_null(table["crdc_series_uuid"]),
-            table["SeriesInstanceUID"],
-            pa.scalar(None, pa.string()),
-        )
-        table = table.set_column(1, "SeriesInstanceUID", header_uid)
-    keys = [name for name in table.column_names if name != "ok"]
-    counts = table.group_by(keys).aggregate([("ok", "sum"), ("ok", "count")])
+    counts = pa.concat_tables([_count_file(output, name) for name in files])
+    keys = [name for name in counts.column_names if name not in ("ok", "rows")]
+    counts = counts.group_by(keys).aggregate([("ok", "sum"), ("rows", "sum")])
     counts = counts.rename_columns([*keys, "instances_ok", "instances_planned"])
     errors = pc.subtract(counts["instances_planned"], counts["instances_ok"])
     counts = counts.append_column("instances_error", errors)
     return counts.sort_by([(key, "ascending") for key in keys])
+
+
+def _count_file(output: LocalOutput, name: str) -> pa.Table:
+    """Count the rows of one file, so that no more than one is in memory."""
+    present = pq.read_schema(output.path(name)).names
+    keys = [key for key in ("crdc_series_uuid", "SeriesInstanceUID") if key in present]
+    table = pq.read_table(output.path(name), columns=[*keys, "status"])
+    if "SeriesInstanceUID" in keys:
+        named = pc.is_valid(table["crdc_series_uuid"])
+        uid = pc.if_else(named, pa.scalar(None, pa.string()), table["SeriesInstanceUID"])
+        table = table.set_column(1, "SeriesInstanceUID", uid)
+    ok = pc.equal(table["status"], "ok").cast(pa.int64())
+    counts = table.append_column("ok", ok).group_by(keys)
+    return counts.aggregate([("ok", "sum"), ("ok", "count")]).rename_columns([*keys, "ok", "rows"])
 
 
 def _join_counts(planned: pa.Table, counts: pa.Table) -> pa.Table:

@@ -110,12 +110,17 @@ def _decode(data: bytes, encodings: tuple[str, ...]) -> str:
         except (UnicodeError, LookupError):
             raise Unfit("undecodable") from None
     # pydicom replaces what it cannot decode, and only warns
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with _filters, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         try:
-            return charset.decode_bytes(data, list(encodings), charset.TEXT_VR_DELIMS)
-        except (UserWarning, UnicodeError, LookupError):
+            text = charset.decode_bytes(data, list(encodings), charset.TEXT_VR_DELIMS)
+        except (UnicodeError, LookupError):
             raise Unfit("undecodable") from None
+    # another thread's warnings may be among them
+    texts = [str(warning.message) for warning in warned]
+    if any("Failed to decode" in text or "escape sequence" in text for text in texts):
+        raise Unfit("undecodable")
+    return text
 
 
 def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:

@@ -45,7 +45,13 @@ def connect(output: str) -> duckdb.DuckDBPyConnection:
     for table, files in manifest["tables"].items():
         # the manifest and not a glob says which files belong to the table
         paths = ", ".join(_quoted(str(opened.path(file["name"]).absolute())) for file in files)
-        connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{paths}])')
+        try:
+            connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{paths}])')
+        except duckdb.IOException:
+            raise OutputError(
+                f"{output} lacks files of its table {table}, which its {MANIFEST} lists: "
+                "restore them, or harvest into another folder"
+            ) from None
     return connection
 
 

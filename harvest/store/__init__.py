@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from functools import lru_cache
 
 from ..config import SourceConfig
@@ -21,7 +22,11 @@ def open_store(url: ObjectUrl, source: SourceConfig) -> ObjectStore:
         Transport, endpoint and whether to send credentials.
     """
     # connections do not survive a fork: another process opens its own
-    return _open(url.scheme, url.bucket, source, os.getpid())
+    with _opening:
+        return _open(url.scheme, url.bucket, source, os.getpid())
+
+
+_opening = threading.Lock()
 
 
 @lru_cache(maxsize=64)

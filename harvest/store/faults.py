@@ -8,8 +8,8 @@ from ..errors import ConfigError, ErrorKind, ObjectError
 def no_credentials(cloud: str) -> ConfigError:
     """Say that the config wants credentials and the environment has none."""
     return ConfigError(
-        f"source.anonymous is false, but the environment has no {cloud} credentials: "
-        "provide them, or set source.anonymous: true"
+        f"the environment has no {cloud} credentials that can be used: provide them (AWS_PROFILE "
+        "must name a profile that exists), or set source.anonymous: true"
     )
 
 

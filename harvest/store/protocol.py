@@ -33,7 +33,8 @@ class Listed:
     """One object of a listing."""
 
     key: str
-    size: int
+    size: int | None
+    """Bytes; None where the store does not tell."""
     etag: str | None
     """Unquoted."""
 

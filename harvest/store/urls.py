@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 Scheme = Literal["s3", "gs", "file"]
 
@@ -19,6 +20,7 @@ AWS_TO_GCS: Final = {
 # IDC's manifests for GCS say s3://, since s5cmd reads them through Google's S3 interface
 _ONLY_ON_GCS = frozenset({"idc-open-idc1", "idc-open-cr", "public-datasets-idc"})
 
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _IDC_KEY = re.compile(rf"(?:.*/)?({_UUID})/({_UUID})\.dcm")
 _IDC_PREFIX = re.compile(rf"(?:.*/)?({_UUID})/?\*?")
@@ -36,7 +38,8 @@ class ObjectUrl:
 
     def __str__(self) -> str:
         if self.scheme == "file":
-            return "file://" + quote(self.key)
+            # a name on disk is bytes: those that are no UTF-8 are quoted as they are
+            return "file://" + quote(os.fsencode(self.key))
         return f"{self.scheme}://{self.bucket}/{self.key}"
 
     def with_key(self, key: str) -> ObjectUrl:
@@ -56,11 +59,11 @@ def parse_url(text: str) -> ObjectUrl:
     if not separator:
         return ObjectUrl("file", "", _absolute(text))
     if scheme == "file":
-        return ObjectUrl("file", "", unquote(rest))
+        return ObjectUrl("file", "", os.fsdecode(unquote_to_bytes(rest)))
     if scheme not in ("s3", "gs"):
         raise ValueError(f"{text!r} is no s3://, gs:// or file:// URL, nor a local path")
     bucket, _, key = rest.partition("/")
-    if not bucket:
+    if not _BUCKET.fullmatch(bucket):
         raise ValueError(f"{text!r} names no bucket")
     return ObjectUrl("gs" if bucket in _ONLY_ON_GCS or scheme == "gs" else "s3", bucket, key)
 

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config as ClientConfig
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
 
 from ..config import SourceConfig
 from . import faults
@@ -32,7 +32,10 @@ def open_with_boto3(bucket: str, source: SourceConfig) -> Boto3Store:
         options["signature_version"] = UNSIGNED
     if source.endpoint:
         options["s3"] = {"addressing_style": "path"}
-    session = boto3.session.Session()
+    try:
+        session = boto3.session.Session()
+    except ProfileNotFound:
+        raise faults.no_credentials("AWS") from None
     if not source.anonymous and session.get_credentials() is None:
         raise faults.no_credentials("AWS")
     client = session.client(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import NoReturn
 
 from . import faults
 from .protocol import EmptyObject, Listed, Ranged, Version
@@ -44,10 +45,9 @@ class FileStore:
             raise faults.not_found()
         found = [
             _listed(os.path.join(folder, name))
-            for folder, _, names in os.walk(prefix)
+            for folder, _, names in os.walk(prefix, onerror=_refuse)
             for name in names
-            if os.path.isfile(os.path.join(folder, name))
-            and (after is None or os.path.join(folder, name) > after)
+            if after is None or os.path.join(folder, name) > after
         ]
         found.sort(key=lambda entry: entry.key)
         for start in range(0, len(found), PAGE):
@@ -55,8 +55,16 @@ class FileStore:
 
 
 def _listed(path: str) -> Listed:
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except OSError:  # a broken link, say: it is listed, and its row will tell
+        return Listed(path, None, None)
     return Listed(path, status.st_size, _etag(status))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Refuse a folder that cannot be listed: what is in it would be missed silently."""
+    raise _translated(error)
 
 
 def _etag(status: os.stat_result) -> str:

@@ -40,15 +40,22 @@ def open_with_google(bucket: str, source: SourceConfig) -> GoogleStore:
             credentials, _ = google.auth.default(scopes=[_READ_ONLY])
         except GoogleAuthError:
             raise faults.no_credentials("Google") from None
+    session = AuthorizedSession(credentials, max_refresh_attempts=1)  # type: ignore[no-untyped-call]
+    session.mount(endpoint, HTTPAdapter(pool_maxsize=64, max_retries=0))
+    # requests would add a password from ~/.netrc to a request that has no credentials
+    session.auth = _as_it_is
     client = storage.Client(
         # a project is needed to build a client and never sent for these requests
         project="harvest",
         credentials=credentials,
         client_options={"api_endpoint": endpoint},
+        _http=session,
     )
-    session = AuthorizedSession(credentials, max_refresh_attempts=1)  # type: ignore[no-untyped-call]
-    session.mount(endpoint, HTTPAdapter(pool_maxsize=64, max_retries=0))
     return GoogleStore(bucket, client, session, endpoint)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 class GoogleStore:
@@ -87,20 +94,23 @@ class GoogleStore:
                 # gzip on the way would make the range one of the compressed bytes
                 headers={"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"},
                 timeout=TIMEOUT_SECONDS,
+                stream=True,  # a whole object sent for a range is not downloaded
             )
+            with answer:
+                if answer.status_code == 416:
+                    raise EmptyObject
+                if answer.status_code != 206:
+                    raise faults.by_status(answer.status_code)
+                first, size = faults.parse_content_range(answer.headers.get("Content-Range"))
+                data = answer.content
         except (requests.RequestException, GoogleAuthError) as error:
             raise faults.unavailable(f"the request failed ({type(error).__name__})") from None
-        if answer.status_code == 416:
-            raise EmptyObject
-        if answer.status_code != 206:
-            raise faults.by_status(answer.status_code)
-        first, size = faults.parse_content_range(answer.headers.get("Content-Range"))
-        faults.check_range(start, stop, size, first, len(answer.content))
+        faults.check_range(start, stop, size, first, len(data))
         found = Version(answer.headers.get("ETag"), answer.headers.get("X-Goog-Generation"))
         # fake servers ignore ifGenerationMatch
         if version is not None and found.generation != version.generation:
             raise faults.changed()
-        return Ranged(answer.content, size, found)
+        return Ranged(data, size, found)
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
         """List objects; see `ObjectStore.list`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from obstore.exceptions import (
     BaseError,
-    NotFoundError,
+    InvalidPathError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
@@ -16,6 +16,7 @@ from obstore.exceptions import (
 from obstore.store import GCSStore, S3Store
 
 from ..config import SourceConfig
+from ..errors import ErrorKind, ObjectError
 from . import faults
 from .protocol import EmptyObject, Listed, Ranged, Version, unquoted
 from .urls import Scheme
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from obstore import GetOptions
     from obstore.store import GCSConfig
 
+# what is not found, or cannot be a key, is Python's own exception and none of obstore's
+_FAILURES = (BaseError, FileNotFoundError, ValueError)
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 60
 
@@ -67,9 +70,13 @@ def _s3(bucket: str, source: SourceConfig, common: dict[str, Any]) -> S3Store:
     if source.anonymous:
         return S3Store(bucket, skip_signature=True, **options)
     from boto3.session import Session
+    from botocore.exceptions import ProfileNotFound
     from obstore.auth.boto3 import Boto3CredentialProvider
 
-    session = Session(region_name=region)
+    try:
+        session = Session(region_name=region)
+    except ProfileNotFound:
+        raise faults.no_credentials("AWS") from None
     if session.get_credentials() is None:
         raise faults.no_credentials("AWS")
     return S3Store(bucket, credential_provider=Boto3CredentialProvider(session), **options)
@@ -111,7 +118,7 @@ class ObstoreStore:
         try:
             result = self._store.get(key, options=options)
             data = bytes(result.bytes())
-        except BaseError as error:
+        except _FAILURES as error:
             raise _translated(error, pinned=version is not None) from None
         size = result.meta["size"]
         faults.check_range(start, stop, size, result.range[0], len(data))
@@ -123,7 +130,7 @@ class ObstoreStore:
         try:
             for page in self._store.list(prefix or None, offset=after, chunk_size=1000):
                 yield [Listed(meta["path"], meta["size"], unquoted(meta["e_tag"])) for meta in page]
-        except BaseError as error:
+        except _FAILURES as error:
             raise _translated(error, pinned=False) from None
 
 
@@ -131,8 +138,12 @@ class ObstoreStore:
 _STATUS = re.compile(r"status code: (\d{3})")
 
 
-def _translated(error: BaseError, *, pinned: bool) -> Exception:
-    if isinstance(error, NotFoundError):
+def _translated(error: Exception, *, pinned: bool) -> Exception:
+    if isinstance(error, (ValueError, InvalidPathError)):
+        return ObjectError(
+            ErrorKind.UNSUPPORTED, "obstore cannot name this key: read it with transport: sdk"
+        )
+    if isinstance(error, FileNotFoundError):
         # GCS has no other answer for a generation that is gone
         return faults.changed() if pinned else faults.not_found()
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
