@@ -20,12 +20,16 @@ import pyarrow.compute as pc
 
 from . import idc_index
 from .config import CohortConfig, SourceConfig
-from .errors import CohortError, ObjectError
+from .errors import CohortError, ObjectError, StoreUnavailable
+from .patience import Patience
 from .store import open_store
+from .store.protocol import EmptyObject
 from .store.urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_series_uuid, idc_uuids, parse_url
 
 SERIES_KEYS: Final = ("crdc_series_uuid", "SeriesInstanceUID")
 """Columns by which a cohort may name series, the more exact one first."""
+MANIFEST_RETRIES: Final = 4
+MANIFEST_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,18 +417,23 @@ def _local_copy(location: str, source: SourceConfig, *, offline: bool) -> Iterat
         try:
             path.write_bytes(_whole_object(url, source))
         except ObjectError as error:
-            raise CohortError(
-                f"cohort.manifest {location} cannot be read: {error.detail}"
-            ) from None
+            kind = StoreUnavailable if error.kind.retryable else CohortError
+            raise kind(f"cohort.manifest {location} cannot be read: {error.detail}") from None
         yield path
 
 
 def _whole_object(url: ObjectUrl, source: SourceConfig) -> bytes:
     store = open_store(url, source)
-    first = store.get(url.key, 0, 2**20, None)
-    if first.size <= len(first.data):
+    patience = Patience(MANIFEST_RETRIES, MANIFEST_SECONDS)
+    try:
+        first = patience.call(lambda: store.get(url.key, 0, 2**20, None))
+    except EmptyObject:
+        return b""
+    known = len(first.data)
+    if first.size == known:
         return first.data
-    return first.data + store.get(url.key, len(first.data), first.size, first.version).data
+    rest = patience.call(lambda: store.get(url.key, known, first.size, first.version))
+    return first.data + rest.data
 
 
 def read_manifest(path: Path, name: str) -> list[ObjectUrl] | pa.Table:
@@ -448,12 +457,13 @@ def read_manifest(path: Path, name: str) -> list[ObjectUrl] | pa.Table:
     CohortError
         It is none of these, or is empty, or mixes series and objects.
     """
-    with path.open("rb") as file:
-        start = file.read(4096)
-    if _S5CMD.search(start):
-        locations = [line[1].decode() for line in _S5CMD.finditer(path.read_bytes())]
-    else:
-        table = _read_table(path, name, is_parquet=start[:4] == b"PAR1")
+    content = path.read_bytes()
+    is_parquet = content.startswith(b"PAR1")
+    locations = [] if is_parquet else [line[1].decode() for line in _S5CMD.finditer(content)]
+    if not content.strip():
+        raise CohortError(f"cohort.manifest {name} is empty")
+    if not locations:
+        table = _read_table(path, name, is_parquet=is_parquet)
         for key in SERIES_KEYS:
             if key in table.column_names and "url" not in table.column_names:
                 return table.select([key])

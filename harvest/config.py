@@ -241,19 +241,26 @@ def _has_port(parts: SplitResult) -> bool:
         return False
 
 
-def _is_link_local(host: str) -> bool:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse a host that is an address; an IPv4 one written as IPv6 is what it is."""
     try:
-        return ipaddress.ip_address(host).is_link_local
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "metadata.google.internal"
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_link_local(host: str) -> bool:
+    address = _address(host)
+    return address.is_link_local if address else host == "metadata.google.internal"
 
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host name or address is this machine's loopback."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    address = _address(host)
+    if address is not None:
+        return address.is_loopback
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _check_scheduler(address: str, allow_insecure: bool) -> None:
@@ -302,7 +309,7 @@ def parse_config(text: str, name: str = "config") -> Config:
     try:
         content = yaml.safe_load(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        mistakes = set(_index_lines(node, (), lines))
+        mistakes = set(_index_lines(node, (), lines, set()))
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{name} is no YAML that can be a config: {error}") from None
     if not isinstance(content, dict):
@@ -354,15 +361,19 @@ def _read_mistakes(read: Any) -> Iterator[tuple[Location, str]]:
 
 
 def _index_lines(
-    node: yaml.Node | None, location: Location, lines: dict[Location, int]
+    node: yaml.Node | None, location: Location, lines: dict[Location, int], visited: set[int]
 ) -> Iterator[tuple[int, str]]:
-    """Fill in the line of every key; yield keys that are given twice."""
-    if node is None:
+    """Fill in the line of every key; yield keys that are given twice.
+
+    An alias is the node of its anchor: it is visited once, however often it stands there.
+    """
+    if node is None or id(node) in visited:
         return
+    visited.add(id(node))
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            yield from _index_lines(item, (*location, number), lines)
+            yield from _index_lines(item, (*location, number), lines, visited)
     if isinstance(node, yaml.MappingNode):
         seen: set[Location] = set()
         for key, value in node.value:
@@ -371,7 +382,7 @@ def _index_lines(
                 yield key.start_mark.line + 1, f"{_dotted(inner)} is given twice"
             seen.add(inner)
             lines[inner] = key.start_mark.line + 1
-            yield from _index_lines(value, inner, lines)
+            yield from _index_lines(value, inner, lines, visited)
 
 
 def _shown(location: Location) -> Location:

@@ -132,8 +132,10 @@ def _pages(task: ListingTask) -> Iterator[list[Listed]]:
                 patience.bear(error)
                 pages = store.list("", after)
                 continue
-            if not page:
+            if page is None:
                 return
+            if not page:  # GCS may send empty ones
+                continue
             yield page
             after = max(after, page[-1].key)
             # an emulator may begin before the shard: only what lies behind it ends the listing

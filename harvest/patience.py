@@ -80,6 +80,10 @@ class Patience:
         """Wait before another try, with full jitter; raise what cannot or need not be borne."""
         if error.kind != ErrorKind.UNAVAILABLE or self._borne == self._retries:
             raise error
-        longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**self._borne)
+        longest = min(
+            LONGEST_BACKOFF_SECONDS,
+            FIRST_BACKOFF_SECONDS * 2**self._borne,
+            max(0.0, self._deadline - time.monotonic()),
+        )
         self._borne += 1
         time.sleep(random.uniform(0, longest))

@@ -25,7 +25,7 @@ from .rows import Planned, Row, Traffic, error_row, number_of_frames, ok_row
 from .schema import instances_schema
 from .store import open_store
 from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
-from .store.urls import parse_url
+from .store.urls import ObjectUrl, parse_url
 from .table import part_name, partition_name, read_plan_rows, write_part
 from .tags import Attribute
 from .walk import HeaderLimits
@@ -36,7 +36,7 @@ PIXEL_AREA_BYTES: Final = 64
 RESTARTS: Final = 2
 """How often an object that changes under the reader is begun again."""
 OUTAGE_OBJECTS: Final = 32
-"""So many objects without an answer one after the other mean that the store is down."""
+"""After so many objects without an answer in a row the store itself is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,38 +142,69 @@ def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
         object_seconds=task.object_seconds,
         rate=RateLimit(task.requests_per_second),
     )
-    outage = _Outage(min(OUTAGE_OBJECTS, len(planned)))
+    outage = _Outage(task)
     with ThreadPoolExecutor(max(1, min(task.threads, len(planned)))) as pool:
         try:
-            return [outage.seen(row) for row in pool.map(reader.row, planned)]
+            rows = []
+            for entry, row in zip(planned, pool.map(reader.row, planned), strict=True):
+                outage.seen(entry, row)
+                rows.append(row)
+            outage.end()
         except HarvestError:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return rows
 
 
 class _Outage:
-    """Counts objects that did not answer one after the other.
+    """Tells objects that do not answer from a store that does not.
+
+    After many silent objects in a row, and after those at the end of a partition, the store is
+    asked for a listing: if it answers, whatever it says, the rows stay as they are.
 
     Parameters
     ----------
-    most
-        So many are one too many: it is not the objects.
+    task
+        Of the partition.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._in_a_row = 0
+    def __init__(self, task: ReadTask) -> None:
+        self._task = task
+        self._silent: list[Planned] = []
 
-    def seen(self, row: Row) -> Row:
-        """Pass a row on, unless it is one too many."""
-        silent = row.get("error") in (ErrorKind.UNAVAILABLE, ErrorKind.TOO_SLOW)
-        self._in_a_row = self._in_a_row + 1 if silent else 0
-        if self._in_a_row >= self._most:
-            raise StoreUnavailable(
-                f"the store does not answer ({row['error_detail']}): check the network and "
-                "source.endpoint, then run the same command again"
-            )
-        return row
+    def seen(self, planned: Planned, row: Row) -> None:
+        """Take note of a row.
+
+        Raises
+        ------
+        StoreUnavailable
+            It is one silent object too many, and the store does not answer.
+        """
+        if row.get("error") not in (ErrorKind.UNAVAILABLE, ErrorKind.TOO_SLOW):
+            self._silent.clear()
+            return
+        self._silent.append(planned)
+        if len(self._silent) == OUTAGE_OBJECTS:
+            self.end()
+
+    def end(self) -> None:
+        """Ask the store, if the last objects were silent; raises as `seen`."""
+        if self._silent:
+            self._ask(parse_url(self._silent[-1].url))
+            self._silent.clear()
+
+    def _ask(self, url: ObjectUrl) -> None:
+        folder = url.key.rpartition("/")[0] + "/"
+        store = open_store(url, self._task.source)
+        patience = Patience(self._task.retries, self._task.object_seconds)
+        try:
+            patience.call(lambda: next(store.list(folder), None))
+        except ObjectError as error:
+            if error.kind in (ErrorKind.UNAVAILABLE, ErrorKind.TOO_SLOW):
+                raise StoreUnavailable(
+                    f"the store does not answer ({error.detail}): check the network and "
+                    "source.endpoint, then run the same command again"
+                ) from None
 
 
 class ObjectReader:

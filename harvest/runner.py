@@ -255,8 +255,8 @@ def _publish(plan: Plan, config: Config, output: LocalOutput) -> None:
         rows = rows_of_part(output, name, schema)
         if rows != partition.rows:
             raise OutputError(
-                f"part {partition.number} has {rows} rows where the plan has {partition.rows}: "
-                f"remove {output.path(name)} and run the same command again"
+                f"part {partition.number} is damaged, or not of this plan: remove "
+                f"{output.path(name)} and run the same command again"
             )
         files.setdefault(partition.file, []).append(name)
     properties = {"harvest.plan": plan.identity}

@@ -106,11 +106,14 @@ def write_part(output: LocalOutput, name: str, rows: Sequence[Row], schema: pa.S
 
 
 def rows_of_part(output: LocalOutput, name: str, schema: pa.Schema) -> int | None:
-    """Count the rows of a part; None where it has another schema than the table."""
-    with pa.OSFile(str(output.path(name))) as file, pa.ipc.open_file(file) as reader:
-        if not reader.schema.equals(schema):
-            return None
-        return int(sum(reader.get_batch(n).num_rows for n in range(reader.num_record_batches)))
+    """Count the rows of a part; None where it is damaged, or has another schema."""
+    try:
+        with pa.OSFile(str(output.path(name))) as file, pa.ipc.open_file(file) as reader:
+            if not reader.schema.equals(schema):
+                return None
+            return int(sum(reader.get_batch(n).num_rows for n in range(reader.num_record_batches)))
+    except pa.ArrowInvalid:
+        return None
 
 
 def publish_instances(

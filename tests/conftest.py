@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -276,13 +276,15 @@ class Gate:
     """One for each of the next requests."""
     always: Fault | None = None
     """For every request, when `faults` are used up."""
+    only: str = ""
+    """Faults are for requests whose path holds this."""
     on_request: Callable[[int], None] | None = None
     """Called before the request of this number, from 0, is passed on."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, key: str) -> list[Seen]:
         """Return the requests whose path holds a text."""
-        return [each for each in self.seen if key in each.path.replace("%2F", "/")]
+        return [each for each in self.seen if key in unquote(each.path)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -306,7 +308,9 @@ class _Handler(BaseHTTPRequestHandler):
         opened = self.opened
         with opened.lock:
             number = len(opened.seen)
-            fault = opened.faults.popleft() if opened.faults else opened.always
+            fault = None
+            if opened.only in unquote(self.path):
+                fault = opened.faults.popleft() if opened.faults else opened.always
             # its place is taken before the answer is known: requests come from many threads
             opened.seen.append(Seen(self.command, self.path, {}, 0, 0))
         if opened.on_request is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -69,8 +70,9 @@ class Boto3Store:
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **pin
             )
-            first, size = faults.parse_content_range(answer.get("ContentRange"))
-            data = answer["Body"].read()
+            with closing(answer["Body"]) as body:
+                first, size = faults.parse_content_range(answer.get("ContentRange"))
+                data = body.read()
         except (ClientError, BotoCoreError) as error:
             raise _translated(error) from None
         faults.check_range(start, stop, size, first, len(data))

@@ -16,6 +16,7 @@ import requests
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
+from google.auth.transport import DEFAULT_REFRESH_STATUS_CODES
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 from requests.adapters import HTTPAdapter
@@ -40,7 +41,9 @@ def open_with_google(bucket: str, source: SourceConfig) -> GoogleStore:
             credentials, _ = google.auth.default(scopes=[_READ_ONLY])
         except GoogleAuthError:
             raise faults.no_credentials("Google") from None
-    session = AuthorizedSession(credentials, max_refresh_attempts=1)  # type: ignore[no-untyped-call]
+    # there is nothing to refresh in no credentials
+    refreshed = () if source.anonymous else DEFAULT_REFRESH_STATUS_CODES
+    session = AuthorizedSession(credentials, refresh_status_codes=refreshed, max_refresh_attempts=1)  # type: ignore[no-untyped-call]
     session.mount(endpoint, HTTPAdapter(pool_maxsize=64, max_retries=0))
     # requests would add a password from ~/.netrc to a request that has no credentials
     session.auth = _as_it_is

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from obstore.exceptions import (
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 # what is not found, or cannot be a key, is Python's own exception and none of obstore's
 _FAILURES = (BaseError, FileNotFoundError, ValueError)
+# obstore opens the file that it names even where it is to send no credentials
+_GOOGLE_CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 60
 
@@ -85,7 +89,8 @@ def _s3(bucket: str, source: SourceConfig, common: dict[str, Any]) -> S3Store:
 def _gcs(bucket: str, source: SourceConfig, common: dict[str, Any]) -> GCSStore:
     config: GCSConfig = {"base_url": source.endpoint or "https://storage.googleapis.com"}
     if source.anonymous:
-        return GCSStore(bucket, config={**config, "skip_signature": True}, **common)
+        with _without(_GOOGLE_CREDENTIALS):
+            return GCSStore(bucket, config={**config, "skip_signature": True}, **common)
     from google.auth.exceptions import DefaultCredentialsError
     from obstore.auth.google import GoogleCredentialProvider
 
@@ -94,6 +99,17 @@ def _gcs(bucket: str, source: SourceConfig, common: dict[str, Any]) -> GCSStore:
     except DefaultCredentialsError:
         raise faults.no_credentials("Google") from None
     return GCSStore(bucket, config=config, credential_provider=provider, **common)
+
+
+@contextmanager
+def _without(variable: str) -> Iterator[None]:
+    """Hide an environment variable; stores are opened by one thread at a time."""
+    value = os.environ.pop(variable, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[variable] = value
 
 
 class ObstoreStore:

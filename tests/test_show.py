@@ -1,0 +1,49 @@
+"""How results look on stdout."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from harvest.errors import ExitCode
+from harvest.show import print_json, print_pairs, print_table, size_text, time_text
+
+
+@dataclass
+class Result:
+    name: str
+    code: ExitCode
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json(Result("ü [red]", ExitCode.TOO_MANY_ERRORS))
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"name": "ü [red]", "code": 2}
+    assert "ü" in printed.out
+    assert printed.err == ""
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    """RFC 8259 has neither NaN nor Infinity, and jq refuses them."""
+    print_json([{"a": float("nan"), "b": [float("inf")]}])
+    text = capsys.readouterr().out
+    assert "NaN" not in text
+    assert "Infinity" not in text
+
+
+def test_pairs_and_tables_are_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    print_pairs({"name": "[bold]x[/]", "other": "y"})
+    print_table(["a", "[b]"], [("[red]", None), (5, "z" * 300)])
+    out = capsys.readouterr().out
+    for text in ("[bold]x[/]", "[b]", "[red]", "5"):
+        assert text in out
+    assert out.count("z") == 300
+    assert "None" not in out
+    assert "\x1b" not in out
+
+
+def test_units() -> None:
+    assert size_text(1_500_000) == "1.5 MB"
+    assert (time_text(5), time_text(600), time_text(36_000)) == ("5 s", "10 min", "10.0 h")
