@@ -14,7 +14,7 @@ demo: $(STAMP) ## harvest the lab's files from a real S3 and a real GCS server, 
 	$(BIN)/python -m tests.lab.demo
 
 test: $(STAMP) ## run the tests (HARVEST_CORPUS names a folder of more real files)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .

@@ -320,8 +320,7 @@ def _all_series(connection: duckdb.DuckDBPyConnection) -> str:
         UNION ALL BY NAME
         -- a prior version has a row for each range of releases that had it
         SELECT DISTINCT ON (crdc_series_uuid) * EXCLUDE ({extra}), false AS is_current
-        FROM prior_versions_index
-        WHERE crdc_series_uuid NOT IN (SELECT crdc_series_uuid FROM "index")
+        FROM prior_versions_index ANTI JOIN "index" USING (crdc_series_uuid)
         ORDER BY crdc_series_uuid
     """
 
@@ -355,7 +354,7 @@ def _picked(connection: duckdb.DuckDBPyConnection, found: pa.Table, cloud: str) 
     connection.execute(
         f"""
         CREATE TEMP TABLE picked AS
-        SELECT crdc_series_uuid, any_value(cloud) AS cloud
+        SELECT crdc_series_uuid, any_value(cloud) AS cloud, any_value({key}) AS named_by
         FROM all_series JOIN named USING ({key}) WHERE {current} true GROUP BY 1
         """
     )
@@ -366,14 +365,21 @@ def _picked(connection: duckdb.DuckDBPyConnection, found: pa.Table, cloud: str) 
 
 def _check_known(connection: duckdb.DuckDBPyConnection, key: str, current: str) -> None:
     """Refuse series that the index lacks: a cohort that silently shrinks is a wrong one."""
+    counts = connection.execute(
+        f"""
+        SELECT (SELECT count(DISTINCT {key}) FROM named),
+               (SELECT count(DISTINCT named_by) FROM picked)
+        """
+    ).fetchone()
+    if counts is not None and counts[0] == counts[1]:
+        return  # the usual case, which spares the look through the whole index
     unknown = connection.execute(
         f"""
-        SELECT DISTINCT {key}, {key} IN (SELECT {key} FROM all_series) FROM named
-        WHERE {key} NOT IN (SELECT {key} FROM all_series WHERE {current} true) ORDER BY 1
+        SELECT DISTINCT {key}, {key} IN (SELECT {key} FROM all_series)
+        FROM named ANTI JOIN (SELECT {key} FROM all_series WHERE {current} true) USING ({key})
+        ORDER BY 1
         """
     ).fetchall()
-    if not unknown:
-        return
     first, is_prior = unknown[0]
     release = idc_index.installed_release()
     raise CohortError(

@@ -159,7 +159,7 @@ def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
 class _Outage:
     """Tells objects that do not answer from a store that does not.
 
-    After many silent objects in a row, and after those at the end of a partition, the store is
+    After many silent objects in a row, and at the end of a partition that has any, the store is
     asked for a listing: if it answers, whatever it says, the rows stay as they are.
 
     Parameters
@@ -170,7 +170,8 @@ class _Outage:
 
     def __init__(self, task: ReadTask) -> None:
         self._task = task
-        self._silent: list[Planned] = []
+        self._in_a_row = 0
+        self._silent: Planned | None = None
 
     def seen(self, planned: Planned, row: Row) -> None:
         """Take note of a row.
@@ -181,17 +182,18 @@ class _Outage:
             It is one silent object too many, and the store does not answer.
         """
         if row.get("error") not in (ErrorKind.UNAVAILABLE, ErrorKind.TOO_SLOW):
-            self._silent.clear()
+            self._in_a_row = 0
             return
-        self._silent.append(planned)
-        if len(self._silent) == OUTAGE_OBJECTS:
+        self._silent = planned
+        self._in_a_row += 1
+        if self._in_a_row == OUTAGE_OBJECTS:
             self.end()
+            self._in_a_row = 0
 
     def end(self) -> None:
-        """Ask the store, if the last objects were silent; raises as `seen`."""
-        if self._silent:
-            self._ask(parse_url(self._silent[-1].url))
-            self._silent.clear()
+        """Ask the store, if any object was silent; raises as `seen`."""
+        if self._silent is not None:
+            self._ask(parse_url(self._silent.url))
 
     def _ask(self, url: ObjectUrl) -> None:
         folder = url.key.rpartition("/")[0] + "/"

@@ -436,7 +436,7 @@ def test_an_empty_manifest_in_a_bucket(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no s5cmd manifest|names nothing|needs url"),
+        (b"", "is empty|no s5cmd manifest|names nothing|needs url"),
         (b"url\n", "names nothing"),
         (b"url\n\n\n", "names nothing"),
         (b"crdc_series_uuid\n", "no series"),
