@@ -6,12 +6,15 @@ the output, reads the objects, and writes its part of the result under a fixed n
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, cast
 
 from .config import Config, SourceConfig
 from .elements import Selection
@@ -143,17 +146,21 @@ def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
         rate=RateLimit(task.requests_per_second),
     )
     outage = _Outage(task)
-    with ThreadPoolExecutor(max(1, min(task.threads, len(planned)))) as pool:
-        try:
-            rows = []
-            for entry, row in zip(planned, pool.map(reader.row, planned), strict=True):
-                outage.seen(entry, row)
-                rows.append(row)
-            outage.end()
-        except HarvestError:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    rows = []
+    # closing ends what has not begun when the store turns out to be away
+    results = _threads(task.threads, os.getpid()).map(reader.row, planned)
+    with closing(cast("Generator[Row, None, None]", results)) as found:
+        for entry, row in zip(planned, found, strict=True):
+            outage.seen(entry, row)
+            rows.append(row)
+    outage.end()
     return rows
+
+
+@lru_cache(maxsize=1)
+def _threads(count: int, process: int) -> ThreadPoolExecutor:
+    """Return this worker's threads, which all its partitions share."""
+    return ThreadPoolExecutor(count, thread_name_prefix="harvest")
 
 
 class _Outage:

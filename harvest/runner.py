@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
+import dask
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.security import Security
@@ -132,6 +133,9 @@ def cluster_client(cluster: ClusterConfig) -> Iterator[Client]:
     if cluster.address is None:
         # one thread each: the threads that wait for the network are the reader's own
         with (
+            # Dask's profiler looks at all threads' stacks every 10 ms. When that starts a garbage
+            # collection while another thread begins, CPython 3.11 locks up for good.
+            dask.config.set({"distributed.worker.profile.enabled": False}),
             LocalCluster(
                 n_workers=cluster.workers,
                 threads_per_worker=1,
