@@ -7,12 +7,9 @@ nothing else, neither other files nor the network, and that can write nowhere.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -20,16 +17,10 @@ import pyarrow.compute as pc
 
 from . import idc_index
 from .config import CohortConfig, SourceConfig
-from .errors import CohortError, ObjectError, StoreUnavailable
-from .patience import Patience
-from .store import open_store
-from .store.protocol import EmptyObject
-from .store.urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_series_uuid, idc_uuids, parse_url
-
-SERIES_KEYS: Final = ("crdc_series_uuid", "SeriesInstanceUID")
-"""Columns by which a cohort may name series, the more exact one first."""
-MANIFEST_RETRIES: Final = 4
-MANIFEST_SECONDS: Final = 120.0
+from .errors import CohortError
+from .manifest import SERIES_KEYS, parsed_location, read_manifest
+from .sql import first_lines, quoted
+from .store.urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_uuids
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +181,7 @@ def resolve_cohort(cohort: CohortConfig, source: SourceConfig, *, offline: bool 
         connection = _index_connection(cohort, cohort.sql, offline=offline)
         return _picked(connection, _selected(connection, cohort.sql), source.cloud)
     assert cohort.manifest is not None
-    with _local_copy(cohort.manifest, source, offline=offline) as path:
-        named = read_manifest(path, cohort.manifest)
+    named = read_manifest(cohort.manifest, source, offline=offline)
     connection = _index_connection(cohort, "", offline=offline)
     if isinstance(named, pa.Table):
         return _picked(connection, named, source.cloud)
@@ -202,7 +192,7 @@ def resolve_cohort(cohort: CohortConfig, source: SourceConfig, *, offline: bool 
 
 def _prefix(text: str) -> ObjectUrl:
     """Parse a prefix; in a bucket it is a whole number of path segments."""
-    url = _parsed(text)
+    url = parsed_location(text)
     if url.scheme == "file" or not url.key or url.key.endswith("/"):
         return url
     return url.with_key(f"{url.key}/")
@@ -221,20 +211,13 @@ def _check_urls(urls: Sequence[ObjectUrl], cohort: CohortConfig, source: SourceC
         )
 
 
-def _parsed(text: str) -> ObjectUrl:
-    try:
-        return parse_url(text)
-    except ValueError as error:
-        raise CohortError(str(error)) from None
-
-
 def _selected(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     """Run the cohort's SQL; return its columns that name series."""
     _check_select(sql)
     try:
         found = connection.execute(sql).to_arrow_table()
     except duckdb.Error as error:
-        raise CohortError(f"cohort.sql fails: {_first_lines(error)}{_hint(error)}") from None
+        raise CohortError(f"cohort.sql fails: {first_lines(error)}{_hint(error)}") from None
     return found
 
 
@@ -242,13 +225,9 @@ def _check_select(sql: str) -> None:
     try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
-        raise CohortError(f"cohort.sql is no SQL: {_first_lines(error)}") from None
+        raise CohortError(f"cohort.sql is no SQL: {first_lines(error)}") from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise CohortError("cohort.sql must be exactly one SELECT")
-
-
-def _first_lines(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines()[:2]).strip()
 
 
 def _hint(error: duckdb.Error) -> str:
@@ -273,25 +252,21 @@ def _index_connection(
     wanted = dict.fromkeys((idc_index.MAIN_TABLE, "prior_versions_index", *named))
     files = idc_index.table_files(wanted, main, fetch=not offline)
     connection = duckdb.connect()
-    paths = ", ".join(_quoted(path) for path in files.values())
+    paths = ", ".join(quoted(path.absolute()) for path in files.values())
     connection.execute(f"SET allowed_paths = [{paths}]")
     try:
         for table, path in files.items():
             connection.execute(
-                f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({_quoted(path)})'
+                f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({quoted(path.absolute())})'
             )
         connection.execute(_all_series(connection))
     except duckdb.Error as error:
-        raise CohortError(f"the index cannot be read: {_first_lines(error)}") from None
+        raise CohortError(f"the index cannot be read: {first_lines(error)}") from None
     # python variables are tables to DuckDB unless told otherwise
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path.absolute()).replace("'", "''") + "'"
 
 
 _INDEX_COLUMNS = frozenset(
@@ -405,115 +380,3 @@ def _known(connection: duckdb.DuckDBPyConnection, uuids: Collection[str | None])
     )
     connection.unregister("named")
     return SeriesCohort(connection)
-
-
-@contextmanager
-def _local_copy(location: str, source: SourceConfig, *, offline: bool) -> Iterator[Path]:
-    """Yield a manifest as a local file, fetched if it lies in a bucket."""
-    url = _parsed(location)
-    if url.scheme == "file":
-        if not Path(url.key).is_file():
-            raise CohortError(f"cohort.manifest {location} is not there")
-        yield Path(url.key)
-        return
-    if offline:
-        raise CohortError(f"cohort.manifest {location} lies in a bucket: a dry run reads none")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(url.key).name
-        try:
-            path.write_bytes(_whole_object(url, source))
-        except ObjectError as error:
-            kind = StoreUnavailable if error.kind.retryable else CohortError
-            raise kind(f"cohort.manifest {location} cannot be read: {error.detail}") from None
-        yield path
-
-
-def _whole_object(url: ObjectUrl, source: SourceConfig) -> bytes:
-    store = open_store(url, source)
-    patience = Patience(MANIFEST_RETRIES, MANIFEST_SECONDS)
-    try:
-        first = patience.call(lambda: store.get(url.key, 0, 2**20, None))
-    except EmptyObject:
-        return b""
-    known = len(first.data)
-    if first.size == known:
-        return first.data
-    rest = patience.call(lambda: store.get(url.key, known, first.size, first.version))
-    return first.data + rest.data
-
-
-def read_manifest(path: Path, name: str) -> list[ObjectUrl] | pa.Table:
-    """Read a manifest: an s5cmd one as IDC's portal exports it, a CSV or a Parquet file.
-
-    Parameters
-    ----------
-    path
-        A local file.
-    name
-        What to call it in messages.
-
-    Returns
-    -------
-    list of ObjectUrl or pyarrow.Table
-        The URLs of single objects; or a table with one column of `SERIES_KEYS` where the
-        manifest names series, and a column ``cloud`` where it does so by URL.
-
-    Raises
-    ------
-    CohortError
-        It is none of these, or is empty, or mixes series and objects.
-    """
-    content = path.read_bytes()
-    is_parquet = content.startswith(b"PAR1")
-    locations = [] if is_parquet else [line[1].decode() for line in _S5CMD.finditer(content)]
-    if not content.strip():
-        raise CohortError(f"cohort.manifest {name} is empty")
-    if not locations:
-        table = _read_table(path, name, is_parquet=is_parquet)
-        for key in SERIES_KEYS:
-            if key in table.column_names and "url" not in table.column_names:
-                return table.select([key])
-        if "url" not in table.column_names:
-            raise CohortError(
-                f"cohort.manifest {name} has the columns {', '.join(table.column_names)}: "
-                "it needs url, SeriesInstanceUID or crdc_series_uuid"
-            )
-        locations = [value for value in table["url"].to_pylist() if value]
-    if not locations:
-        raise CohortError(f"cohort.manifest {name} names nothing")
-    return _series_or_objects(locations, name)
-
-
-# lines such as: cp s3://idc-open-data/<crdc_series_uuid>/* .
-_S5CMD = re.compile(rb"^\s*cp\s+(?:-\S+\s+)*'?\"?((?:s3|gs)://[^\s'\"]+)", re.MULTILINE)
-
-
-def _read_table(path: Path, name: str, *, is_parquet: bool) -> pa.Table:
-    reader = "read_parquet" if is_parquet else "read_csv"
-    options = "" if is_parquet else ", header = true, all_varchar = true"
-    try:
-        with duckdb.connect() as connection:
-            return connection.execute(
-                f"SELECT * FROM {reader}({_quoted(path)}{options})"
-            ).to_arrow_table()
-    except duckdb.Error as error:
-        raise CohortError(
-            f"cohort.manifest {name} is no s5cmd manifest, CSV or Parquet: {_first_lines(error)}"
-        ) from None
-
-
-def _series_or_objects(locations: Sequence[str], name: str) -> list[ObjectUrl] | pa.Table:
-    """Tell prefixes of IDC's series from single objects; a manifest holds one of the two."""
-    urls = [_parsed(location) for location in locations]
-    prefixes = [url for url in urls if url.key.endswith(("*", "/"))]
-    if not prefixes:
-        return urls
-    series = [idc_series_uuid(url.key) for url in prefixes]
-    if len(prefixes) < len(urls) or None in series:
-        odd = next(url for url in urls if url not in prefixes or idc_series_uuid(url.key) is None)
-        raise CohortError(
-            f"cohort.manifest {name} mixes IDC series with other URLs, such as {odd}: "
-            "name series alone or objects alone"
-        )
-    clouds = ["gcs" if url.scheme == "gs" else "aws" for url in prefixes]
-    return pa.table({"crdc_series_uuid": pa.array(series, pa.string()), "cloud": clouds})

@@ -10,6 +10,7 @@ import duckdb
 
 from .errors import HarvestError, OutputError
 from .output import MANIFEST, open_output
+from .sql import quoted
 from .table import read_json
 
 SHOWN_ROWS: Final = 200
@@ -44,7 +45,7 @@ def connect(output: str) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     for table, files in manifest["tables"].items():
         # the manifest and not a glob says which files belong to the table
-        paths = ", ".join(_quoted(str(opened.path(file["name"]).absolute())) for file in files)
+        paths = ", ".join(quoted(opened.path(file["name"]).absolute()) for file in files)
         try:
             connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{paths}])')
         except duckdb.IOException:
@@ -106,7 +107,3 @@ def query_text(output: str, sql: str, width: int) -> str:
 
 def _failed(error: duckdb.Error) -> HarvestError:
     return HarvestError(f"the query fails: {error}")
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
