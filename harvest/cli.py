@@ -199,6 +199,14 @@ def run(config: str, as_json: bool) -> int | None:
     loaded = load_config(config)
     _end_on_sigterm()
     ended = run_harvest(loaded, _progress())
+    if ended.exit_code == ExitCode.TOO_MANY_ERRORS:
+        click.echo(
+            f"harvest: {sum(ended.errors.values()):,} of {ended.rows:,} objects could not be read, "
+            f"more than limits.max_error_rate {loaded.limits.max_error_rate:g} allows; the tables "
+            "are complete, and tell which: SELECT url, error, error_detail FROM instances "
+            "WHERE status = 'error'",
+            err=True,
+        )
     if as_json:
         print_json(ended)
         return ended.exit_code
@@ -341,7 +349,7 @@ def _print_object(report: Any) -> None:
             "its entries": "" if pixels.frames is None else f"{pixels.frames:,}",
             "its problem": pixels.problem or "none",
             "pixel data at": "" if pixels.offset is None else f"{pixels.offset:,}",
-            "read": f"{size_text(report.bytes_read)} in {report.requests} requests",
+            "read": f"{size_text(report.bytes_read)} in {report.requests} request(s)",
         }
     )
 
