@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-import dask
-from distributed import Client, KilledWorker, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed
 from distributed.client import FutureCancelledError
 from distributed.security import Security
 
@@ -133,9 +132,6 @@ def cluster_client(cluster: ClusterConfig) -> Iterator[Client]:
     if cluster.address is None:
         # one thread each: the threads that wait for the network are the reader's own
         with (
-            # Dask's profiler looks at all threads' stacks every 10 ms. When that starts a garbage
-            # collection while another thread begins, CPython 3.11 locks up for good.
-            dask.config.set({"distributed.worker.profile.enabled": False}),
             LocalCluster(
                 n_workers=cluster.workers,
                 threads_per_worker=1,
@@ -145,6 +141,7 @@ def cluster_client(cluster: ClusterConfig) -> Iterator[Client]:
             ) as local,
             Client(local, set_as_default=False) as client,
         ):
+            client.register_plugin(_WithoutProfiler())
             yield client
         return
     try:
@@ -164,7 +161,25 @@ def cluster_client(cluster: ClusterConfig) -> Iterator[Client]:
                 f"the scheduler {cluster.address} has no workers: start some, "
                 "then run the same command again"
             ) from None
+        client.register_plugin(_WithoutProfiler())
         yield client
+
+
+class _WithoutProfiler(WorkerPlugin):
+    """Stops Dask's profiler in every worker, those that come later included.
+
+    It looks at all threads' stacks every 10 ms. When that starts a garbage collection while
+    another thread begins, CPython 3.11 locks up for good: the look and the thread's birth wait
+    for each other's lock.
+    """
+
+    name = "harvest-without-profiler"
+
+    def setup(self, worker: Worker) -> None:
+        for name in ("profile", "profile-cycle"):
+            callback = worker.periodic_callbacks.pop(name, None)
+            if callback is not None:
+                callback.stop()
 
 
 def _security(cluster: ClusterConfig) -> Security | None:

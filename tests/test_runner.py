@@ -23,7 +23,7 @@ from distributed import Client
 import harvest
 from harvest import planning as planning
 from harvest import runner
-from harvest.config import Config
+from harvest.config import ClusterConfig, Config
 from harvest.errors import ExitCode, HarvestError, OutputError, StoreUnavailable
 from harvest.output import LocalOutput, open_output
 from harvest.plan import load_plan
@@ -752,3 +752,10 @@ def test_a_worker_that_dies_is_replaced(
     rows = conftest.instances(tmp_path / "out")
     expected = conftest.instances(Path(generated[0].output.url))
     assert without_traffic(rows) == without_traffic(expected)
+
+
+def test_no_worker_profiles(scheduler: str, tmp_path: Path) -> None:
+    """Dask's profiler can lock up CPython 3.11: it is stopped where partitions are read."""
+    with runner.cluster_client(ClusterConfig(address=scheduler)) as client:
+        running = client.run(lambda dask_worker: "profile" in dask_worker.periodic_callbacks)
+    assert set(running.values()) == {False}
