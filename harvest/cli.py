@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
 from types import FrameType
@@ -95,17 +96,28 @@ def _report_bug(error: Exception) -> None:
     )
 
 
-def _end_on_sigterm() -> None:
+_signalled = threading.Event()
+
+
+def _end_on_signals() -> None:
     def handler(number: int, frame: FrameType | None) -> None:
+        _signalled.set()
         raise _Interrupted
 
-    signal.signal(signal.SIGTERM, handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _heed_signals() -> None:
+    # an exception that a signal raises inside a destructor is lost
+    if _signalled.is_set():
+        raise _Interrupted
 
 
 def _progress() -> Progress:
-    from .progress import Bar, Silent
+    from .progress import Bar, Heeding, Silent
 
-    return Bar() if sys.stderr.isatty() else Silent()
+    return Heeding(Bar() if sys.stderr.isatty() else Silent(), _heed_signals)
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -136,7 +148,7 @@ def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
         return None
     from .runner import plan as stored_plan
 
-    _end_on_sigterm()
+    _end_on_signals()
     made = stored_plan(loaded, _progress())
     print_json(made) if as_json else _print_plan(made, loaded.output.url)
     return None
@@ -197,7 +209,7 @@ def run(config: str, as_json: bool) -> int | None:
     from .show import print_json, print_pairs, size_text
 
     loaded = load_config(config)
-    _end_on_sigterm()
+    _end_on_signals()
     ended = run_harvest(loaded, _progress())
     if ended.exit_code == ExitCode.TOO_MANY_ERRORS:
         click.echo(

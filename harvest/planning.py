@@ -203,31 +203,40 @@ def _listing_tasks(
 ) -> Iterator[tuple[pa.RecordBatch, ListingTask]]:
     """Cut the series into tasks: some hundred prefixes each, or one shard of a bucket."""
     through = {share.aws_bucket for share in cohort.buckets() if _by_shards(share)}
-    pieces = _pieces(cohort, through)
-    for shard, group in groupby(pieces, key=lambda piece: piece[0]):
-        together = [(batch, urls) for _, batch, urls in group]
-        # what is no shard stays in pieces: its tasks are of the batches' size
-        for part in [together] if shard is not None else [[piece] for piece in together]:
-            batch = pa.Table.from_batches([batch for batch, _ in part]).combine_chunks()
-            urls = [url for _, found in part for url in found]
-            yield (
-                batch.to_batches()[0],
-                ListingTask(
-                    _series_prefixes(batch, urls),
-                    config.source,
-                    config.cohort.sample,
-                    shard[1] if shard else None,
-                ),
-            )
+    for pieces in _together(_pieces(cohort, through)):
+        shard = pieces[0][0]
+        batch = pa.Table.from_batches([batch for _, batch, _ in pieces]).combine_chunks()
+        urls = [url for _, _, found in pieces for url in found]
+        task = ListingTask(
+            _series_prefixes(batch, urls),
+            config.source,
+            config.cohort.sample,
+            shard[1] if shard else None,
+        )
+        yield batch.to_batches()[0], task
 
 
 Shard = tuple[str, str]
 """A bucket as the index names it, and the first characters of the keys."""
 
 
-def _pieces(
-    cohort: SeriesCohort, through: set[str]
-) -> Iterator[tuple[Shard | None, pa.RecordBatch, list[ObjectUrl]]]:
+Piece = tuple[Shard | None, pa.RecordBatch, list[ObjectUrl]]
+"""Series of one shard, or of no shard: rows of the index, and their prefixes."""
+
+
+def _together(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Put the pieces of one shard together; those of no shard stay alone."""
+    waiting: list[Piece] = []
+    for piece in pieces:
+        if waiting and (piece[0] is None or piece[0] != waiting[0][0]):
+            yield waiting
+            waiting = []
+        waiting.append(piece)
+    if waiting:
+        yield waiting
+
+
+def _pieces(cohort: SeriesCohort, through: set[str]) -> Iterator[Piece]:
     """Cut the cohort's batches where a bucket, or a shard of one, ends."""
     for batch, urls in cohort.batches(SERIES_PER_TASK):
         buckets = batch.column("aws_bucket").to_pylist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from .reader import PartitionRead
@@ -105,3 +106,37 @@ class Bar:
     def end(self) -> None:
         """Leave the bar as it is."""
         self._progress.stop()
+
+
+class Heeding:
+    """Passes everything on, and looks up between partitions.
+
+    Parameters
+    ----------
+    progress
+        Is told what happens.
+    look
+        Called after each partition; may raise to end the run.
+    """
+
+    def __init__(self, progress: Progress, look: Callable[[], None]) -> None:
+        self._progress = progress
+        self._look = look
+
+    def message(self, text: str) -> None:
+        """Pass it on, and look up."""
+        self._progress.message(text)
+        self._look()
+
+    def begin(self, rows: int, done: int) -> None:
+        """Pass it on."""
+        self._progress.begin(rows, done)
+
+    def partition(self, part: PartitionRead) -> None:
+        """Pass it on, and look up."""
+        self._progress.partition(part)
+        self._look()
+
+    def end(self) -> None:
+        """Pass it on."""
+        self._progress.end()
