@@ -31,7 +31,7 @@ lab: $(STAMP) ## start the local lab: S3 and GCS servers with buckets like IDC's
 lab-down: $(STAMP) ## stop the lab
 	$(BIN)/python -m tests.lab down
 
-bench: $(STAMP) ## measure planning all of IDC, and reading the lab
+bench: $(STAMP) ## measure planning all of IDC
 	$(BIN)/python -m tests.bench
 
 lock: $(STAMP) ## renew requirements.lock after a change of pyproject.toml

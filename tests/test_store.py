@@ -334,6 +334,10 @@ def test_an_anonymous_source_sends_no_credentials(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    # requests looks here for a password where a request has none
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login the-users-name password the-users-password\n")
+    monkeypatch.setenv("NETRC", str(netrc))
     transport, cloud = name.split("-")
     server = lab.s3 if cloud == "aws" else lab.gcs
     with conftest.gate(server.endpoint) as gate:
