@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lab lab-down bench lock clean
+.PHONY: help demo test lint format lab lab-down bench faults chaos fuzz lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,11 +31,22 @@ lab: $(STAMP) ## start the local lab: S3 and GCS servers with buckets like IDC's
 lab-down: $(STAMP) ## stop the lab
 	$(BIN)/python -m tests.lab down
 
-bench: $(STAMP) ## measure planning all of IDC
+bench: $(STAMP) ## measure planning all of IDC, and the driver (about 6 minutes)
 	$(BIN)/python -m tests.bench
 
-lock: $(STAMP) ## renew requirements.lock after a change of pyproject.toml
-	$(BIN)/python -m pip install --quiet uv
+faults: $(STAMP) ## try each fault of a store on both clouds, and print what came of it
+	$(BIN)/python -m tests.faults.table
+
+chaos: $(STAMP) ## kill and disturb 20 runs, and compare their tables with an undisturbed one's
+	$(BIN)/python -m tests.faults.chaos --runs 20
+
+fuzz: $(STAMP) ## feed the header walker what nobody would write, for half an hour
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
+	$(BIN)/python -m tests.faults.fuzz --seconds 1800 --inputs 10000000
+
+lock: ## renew requirements.lock after a change of pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what was installed, and caches; results in out/ stay

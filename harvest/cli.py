@@ -121,6 +121,9 @@ def _progress() -> Progress:
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_endpoint = click.option("--endpoint", help="An S3-compatible server or GCS emulator.")
+_region = click.option("--region", help="Region of an S3 bucket.")
+_allow_http = click.option("--allow-http", is_flag=True, help="Allow plain http outside loopback.")
 
 
 @main.command()
@@ -194,14 +197,16 @@ def _print_plan(made: Any, output: str) -> None:
 
 @main.command()
 @click.argument("config", type=click.Path())
+@click.option("--retry-errors", is_flag=True, help="Read the retryable error rows again.")
 @_json
 @_reporting
-def run(config: str, as_json: bool) -> int | None:
+def run(config: str, retry_errors: bool, as_json: bool) -> int | None:
     """Harvest the cohort of CONFIG, or finish a harvest that was begun.
 
     \b
     Examples:
       harvest run configs/lung_phantom.yaml
+      harvest run configs/lung_phantom.yaml --retry-errors
       harvest run configs/folder.yaml --json
     """
     from .config import load_config
@@ -210,7 +215,7 @@ def run(config: str, as_json: bool) -> int | None:
 
     loaded = load_config(config)
     _end_on_signals()
-    ended = run_harvest(loaded, _progress())
+    ended = run_harvest(loaded, _progress(), retry_errors=retry_errors)
     if ended.exit_code == ExitCode.TOO_MANY_ERRORS:
         click.echo(
             f"harvest: {sum(ended.errors.values()):,} of {ended.rows:,} objects could not be read, "
@@ -240,20 +245,27 @@ def _errors_text(errors: dict[str, int]) -> str:
 
 
 @main.command()
-@click.argument("output", type=click.Path())
+@click.argument("output")
+@_endpoint
+@_region
+@_allow_http
 @_json
 @_reporting
-def status(output: str, as_json: bool) -> int | None:
+def status(
+    output: str, endpoint: str | None, region: str | None, allow_http: bool, as_json: bool
+) -> int | None:
     """Tell how far the harvest in OUTPUT is, and how it ended.
 
     \b
-    Example:
+    Examples:
       harvest status out/lung_phantom
+      harvest status s3://bucket/lung_phantom
     """
+    from .config import output_config
     from .show import print_json, print_pairs
     from .status import read_status
 
-    found = read_status(output)
+    found = read_status(output_config(output, endpoint, region, allow_http=allow_http))
     if as_json:
         print_json(found)
         return None
@@ -268,35 +280,48 @@ def status(output: str, as_json: bool) -> int | None:
 
 
 @main.command()
-@click.argument("output", type=click.Path())
+@click.argument("output")
 @click.argument("sql")
+@_endpoint
+@_region
+@_allow_http
 @_json
 @_reporting
-def query(output: str, sql: str, as_json: bool) -> int | None:
+def query(
+    output: str,
+    sql: str,
+    endpoint: str | None,
+    region: str | None,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
     """Run SQL with DuckDB on the tables instances and series in OUTPUT.
 
     \b
     Examples:
       harvest query out/lung_phantom "SELECT offset_table, count(*) FROM instances GROUP BY ALL"
       harvest query out/lung_phantom "DESCRIBE instances"
+      harvest query gs://bucket/lung_phantom "SELECT count(*) FROM instances"
     """
+    from .config import output_config
     from .show import print_json, terminal_width
     from .views import query_rows, query_text
 
+    config = output_config(output, endpoint, region, allow_http=allow_http)
     if as_json:
-        print_json(query_rows(output, sql))
+        print_json(query_rows(config, sql))
     else:
-        click.echo(query_text(output, sql, terminal_width()), nl=False)
+        click.echo(query_text(config, sql, terminal_width()), nl=False)
     return None
 
 
 @main.command()
 @click.argument("url")
-@click.option("--endpoint", help="An S3-compatible server or GCS emulator.")
-@click.option("--region", help="Region of an S3 bucket.")
+@_endpoint
+@_region
 @click.option("--transport", type=click.Choice(["obstore", "sdk"]), default="obstore")
 @click.option("--credentials", is_flag=True, help="Send the environment's credentials.")
-@click.option("--allow-http", is_flag=True, help="Allow plain http outside loopback.")
+@_allow_http
 @_json
 @_reporting
 def read(

@@ -26,6 +26,7 @@ from pydantic import (
 
 from .errors import ConfigError
 from .profile import resolve
+from .store.urls import is_idc, parse_url
 
 Location = tuple[str | int, ...]
 
@@ -155,16 +156,18 @@ class OutputConfig(_Section):
     """Where the tables go."""
 
     url: str
-    """A local folder."""
+    """A local folder, s3://bucket/path or gs://bucket/path."""
     endpoint: str | None = None
+    """URL of an S3-compatible server or GCS emulator; otherwise the environment's, or none."""
     region: str | None = None
+    """Region of the S3 bucket; otherwise the environment's."""
+    allow_http: bool = False
+    """Allow plain http outside loopback, and link-local addresses."""
 
-    @field_validator("url")
-    @classmethod
-    def _local(cls, url: str) -> str:
-        if "://" in url and not url.startswith("file://"):
-            raise ValueError("outputs in a bucket are not in this version: name a local folder")
-        return url
+    @model_validator(mode="after")
+    def _can_be_written(self) -> OutputConfig:
+        _check_output(self.model_dump())
+        return self
 
 
 class Config(_Section):
@@ -196,9 +199,48 @@ def _check_source(source: Mapping[str, Any]) -> None:
         check_endpoint(source["endpoint"], allow_http=source.get("allow_http") is True)
 
 
+def _check_output(output: Mapping[str, Any]) -> None:
+    url = output.get("url")
+    if not isinstance(url, str):
+        return
+    where = parse_url(url)
+    if is_idc(where.bucket):
+        raise ValueError(f"{url} is IDC's own bucket: name a folder, or a bucket of yours")
+    if where.scheme == "file":
+        for key in ("endpoint", "region", "allow_http"):
+            if output.get(key):
+                raise ValueError(f"{key} is for a bucket, and {url} is a folder")
+    elif "?" in url or "#" in url:
+        # a signed URL, say: what is in it would be shown
+        raise ValueError("the URL of an output has no query: name {s3,gs}://bucket/path alone")
+    _check_source(output)
+
+
 def _check_place(cluster: Mapping[str, Any]) -> None:
     if cluster.get("workers") is not None and cluster.get("address") is not None:
         raise ValueError("needs workers or address, not both")
+
+
+def output_config(
+    url: str, endpoint: str | None = None, region: str | None = None, *, allow_http: bool = False
+) -> OutputConfig:
+    """Describe an output that is named without a config.
+
+    Parameters
+    ----------
+    url, endpoint, region, allow_http
+        As in the config.
+
+    Raises
+    ------
+    ConfigError
+        These cannot be an output.
+    """
+    try:
+        return OutputConfig(url=url, endpoint=endpoint, region=region, allow_http=allow_http)
+    except ValidationError as error:
+        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"output: {reason}") from None
 
 
 def check_endpoint(endpoint: str, *, allow_http: bool) -> None:
@@ -335,7 +377,12 @@ def parse_config(text: str, name: str = "config") -> Config:
 
 def _section_mistakes(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Check what pydantic leaves unchecked in a section where single keys are wrong already."""
-    checks = {"cohort": _check_kinds, "source": _check_source, "cluster": _check_place}
+    checks = {
+        "cohort": _check_kinds,
+        "source": _check_source,
+        "output": _check_output,
+        "cluster": _check_place,
+    }
     for section, check in checks.items():
         given = content.get(section)
         if isinstance(given, dict):

@@ -20,6 +20,9 @@ NUMBER_OF_FRAMES: Final = 0x00280008
 ROWS: Final = 0x00280010
 PIXEL_REPRESENTATION: Final = 0x00280103
 
+CREATOR_BYTES: Final = 256
+"""Longest private creator: 64 characters (PS3.5 section 6.2, LO) of up to four bytes."""
+
 # What other elements' meaning depends on; kept at every level whether asked for or not.
 _CONTEXT = (SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION)
 # What a row says of every object.
@@ -116,7 +119,8 @@ class Selection:
         if 0x10 <= element <= 0xFF:
             return tag, None
         creator = found.get(group << 16 | element >> 8)
-        if creator is None or not creator.value:
+        # it is decoded for every element of its block
+        if creator is None or not creator.value or creator.length > CREATOR_BYTES:
             return None
         name = creator.value.decode("iso8859", "replace").strip(" \0")
         private = PrivateTag(group, name, element & 0xFF)

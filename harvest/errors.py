@@ -6,7 +6,10 @@
     ├── ConfigError           the config, with every mistake it has
     ├── CohortError           the cohort cannot be resolved
     ├── OutputError           the output is something else, or not finished
-    └── StoreUnavailable      a whole store or bucket does not answer          exit code 75
+    └── RunAgain              it may pass: the same command can be run again   exit code 75
+        ├── StoreUnavailable  a whole store or bucket does not answer
+        ├── ClusterLost       the scheduler or all its workers are gone
+        └── OutputBusy        another harvest is writing the same output
     ObjectError               one object is wrong: a row, never the end of a run
 
 Everything else that is raised is a bug of ours and ends with exit code 70.
@@ -45,10 +48,22 @@ class OutputError(HarvestError):
     """The output holds something else, another plan, or no finished tables."""
 
 
-class StoreUnavailable(HarvestError):
-    """The whole store or bucket does not answer; the same command can be run again."""
+class RunAgain(HarvestError):
+    """What may pass: the same command, run again, goes on where this one ended."""
 
     exit_code = ExitCode.RUN_AGAIN
+
+
+class StoreUnavailable(RunAgain):
+    """The whole store or bucket does not answer."""
+
+
+class ClusterLost(RunAgain):
+    """The scheduler does not answer, or no worker works."""
+
+
+class OutputBusy(RunAgain):
+    """Another harvest is writing the same output."""
 
 
 class ErrorKind(StrEnum):

@@ -9,8 +9,10 @@ or at the object's true end, and never because the known bytes ran out.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from typing import Final
 
 from pydicom import datadict, uid
@@ -26,10 +28,14 @@ from .elements import (
     text_of,
 )
 from .errors import ErrorKind, ObjectError
-from .walk import HeaderLimits, Walk
+from .walk import HeaderLimits, TopLevel, Walk
 from .window import Missing, NeedMore, Window
 
 PREAMBLE_BYTES: Final = 132
+INFLATED_AT_ONCE: Final = 4 * 2**10
+"""Compressed bytes; a bomb makes a thousand times as much of them."""
+
+_ENDLESS: Final = 2**63
 
 # Syntaxes whose pixels are fetched by a URL in the header (PS3.5 sections A.6, A.7)
 _PIXELS_ELSEWHERE = frozenset(
@@ -66,7 +72,10 @@ class Header:
 
 
 def read_header(
-    window: Window, selection: Selection, limits: HeaderLimits | None = None
+    window: Window,
+    selection: Selection,
+    limits: HeaderLimits | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> Header | NeedMore:
     """Walk over a header.
 
@@ -78,6 +87,8 @@ def read_header(
         Which elements to keep.
     limits
         How much the object may ask.
+    tick
+        Called now and then during a long walk; what it raises ends the walk.
 
     Returns
     -------
@@ -90,27 +101,26 @@ def read_header(
         ``not_dicom``, ``truncated``, ``malformed`` or ``too_large``.
     """
     try:
-        return _read(window, selection, limits or HeaderLimits())
+        return _read(window, selection, limits or HeaderLimits(), tick)
     except Missing as missing:
         return missing.need
 
 
-def _read(window: Window, selection: Selection, limits: HeaderLimits) -> Header:
+def _read(
+    window: Window, selection: Selection, limits: HeaderLimits, tick: Callable[[], None] | None
+) -> Header:
     if window.size < PREAMBLE_BYTES or window.read(128, 4) != b"DICM":
         raise ObjectError(ErrorKind.NOT_DICOM, "no DICM prefix at offset 128 (PS3.10 section 7.1)")
-    meta_walk = Walk(window, limits, little_endian=True)
+    meta_walk = Walk(window, limits, little_endian=True, tick=tick)
     meta, position = meta_walk.file_meta(PREAMBLE_BYTES, selection)
     syntax = text_of(meta.get(TRANSFER_SYNTAX_UID)) or None
     implicit, little_endian = _encoding(window, position, syntax)
     deflated = syntax == str(uid.DeflatedExplicitVRLittleEndian)
-    data = _inflate(window, position, limits) if deflated else window
-    walk = Walk(data, limits, little_endian=little_endian)
-    try:
-        top = walk.top_level(0 if deflated else position, implicit, selection)
-    except Missing as missing:
-        if deflated:
-            raise _need_compressed(window, position, data, limits) from missing
-        raise
+    if deflated:
+        top = _inflated_top_level(window, position, selection, limits, tick)
+    else:
+        walk = Walk(window, limits, little_endian=little_endian, tick=tick)
+        top = walk.top_level(position, implicit, selection)
     dataset = meta | top.dataset
     if not top.pixel_area:
         _refuse_cut_object(dataset, syntax, top.last_group)
@@ -144,32 +154,92 @@ def _known_vrs() -> frozenset[bytes]:
     return frozenset(vr.encode() for vr in known if len(vr) == 2)
 
 
-def _inflate(window: Window, position: int, limits: HeaderLimits) -> Window:
-    """Inflate what is known of a deflated data set (PS3.5 section A.5).
+@dataclass(frozen=True, slots=True)
+class _Inflation:
+    """What is known of a deflated data set."""
 
-    The result is a window whose size is the inflated size once the stream has ended, and beyond
-    every offset until then, so that a walk asks for more and never takes the cut for the end.
+    data: bytes
+    ended: bool
+    """Whether the data are all there are."""
+    corrupt: bool
+    """Whether the stream cannot be followed any further."""
+
+
+def _inflated_top_level(
+    window: Window,
+    position: int,
+    selection: Selection,
+    limits: HeaderLimits,
+    tick: Callable[[], None] | None,
+) -> TopLevel:
+    """Walk over a deflated data set; its offsets are those of the inflated one.
+
+    Where it ends is known only when its last byte is. Used any earlier, the end would decide which
+    of two errors an object has by how much of it had been read.
     """
-    segment, start = window.segment(position, 0)
-    compressed = segment[position - start :]
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflation = _inflate(window, position, limits)
+
+    def walk(size: int) -> TopLevel:
+        inflated = Window(size)
+        inflated.add(0, inflation.data)
+        steps = Walk(inflated, limits, little_endian=True, tick=tick)
+        return steps.top_level(0, implicit=False, selection=selection)
+
     try:
-        inflated = inflater.decompress(compressed, limits.header_bytes)
+        return walk(_ENDLESS)
+    except Missing:
+        if not inflation.ended:
+            raise _need_compressed(window, position, inflation, limits) from None
+    return walk(len(inflation.data))
+
+
+def _inflate(window: Window, position: int, limits: HeaderLimits) -> _Inflation:
+    """Inflate what is known of a deflated data set (PS3.5 section A.5), up to the limit."""
+    if position == window.size:
+        raise ObjectError(ErrorKind.TRUNCATED, "the object ends with its file meta information")
+    segment, start = window.segment(position, 1)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = BytesIO()
+    corrupt = False
+    for at in range(position - start, len(segment), INFLATED_AT_ONCE):
+        room = limits.header_bytes - inflated.tell()
+        if inflater.eof or corrupt or not room:
+            break
+        before = inflater.copy()
+        piece = segment[at : at + INFLATED_AT_ONCE]
+        try:
+            inflated.write(inflater.decompress(piece, room))
+        except zlib.error:
+            corrupt = True
+            inflated.write(_sound_start(before, piece)[:room])
+    return _Inflation(inflated.getvalue(), inflater.eof, corrupt)
+
+
+def _sound_start(inflater: zlib._Decompress, piece: bytes) -> bytes:
+    """Inflate what lies before the first corrupt byte.
+
+    Were it dropped, a header before corrupt pixels would be found or not found by how much of
+    the object had been read.
+    """
+    inflated = []
+    try:
+        for byte in piece:
+            inflated.append(inflater.decompress(bytes((byte,))))
     except zlib.error:
-        raise ObjectError(ErrorKind.MALFORMED, "the deflated data set is corrupt") from None
-    result = Window(len(inflated) if inflater.eof else 2**63)
-    result.add(0, inflated)
-    return result
+        return b"".join(inflated)
+    raise AssertionError("unreachable")
 
 
 def _need_compressed(
-    window: Window, position: int, inflated: Window, limits: HeaderLimits
+    window: Window, position: int, inflation: _Inflation, limits: HeaderLimits
 ) -> Exception:
     """Turn missing inflated bytes into missing compressed ones, or into what forbids them."""
-    if inflated.held >= limits.header_bytes:
+    if len(inflation.data) >= limits.header_bytes:
         return ObjectError(
             ErrorKind.TOO_LARGE, f"the header inflates to over {limits.header_bytes} bytes"
         )
+    if inflation.corrupt:
+        return ObjectError(ErrorKind.MALFORMED, "the deflated data set is corrupt")
     segment, start = window.segment(position, 0)
     known = start + len(segment)
     if known == window.size:

@@ -26,6 +26,7 @@ PIXEL_TAGS: Final = {
 }
 BASIC_OFFSET_REACH: Final = 2**32
 """A Basic Offset Table counts bytes in 32 bits."""
+_AREA_LIMITS = HeaderLimits(elements=100)  # PS3.6 knows seven elements of this group
 
 
 class OffsetTable(StrEnum):
@@ -95,7 +96,8 @@ def locate_pixels(window: Window, header: Header, number_of_frames: int) -> Pixe
     Raises
     ------
     ObjectError
-        ``truncated``: the object ends inside the pixel area's own headers.
+        ``truncated``: the object ends inside the pixel area's own headers; ``too_large``: it has
+        ever more elements before the pixels.
     """
     if not header.pixel_area:
         return Pixels(OffsetTable.NO_PIXEL_DATA)
@@ -113,10 +115,11 @@ def locate_pixels(window: Window, header: Header, number_of_frames: int) -> Pixe
 
 
 def _find_pixel_element(window: Window, header: Header) -> _Area | None:
-    walk = Walk(window, HeaderLimits(), little_endian=header.little_endian)
+    walk = Walk(window, _AREA_LIMITS, little_endian=header.little_endian)
     position = header.end
     lengths: dict[int, int] = {}
     while position < window.size:
+        walk.count()
         tag, _, length, value = walk.element_header(position, header.implicit)
         if tag in PIXEL_TAGS:
             return _Area(
@@ -153,7 +156,7 @@ def _encapsulated(window: Window, header: Header, area: _Area, number_of_frames:
             area.value,
             (PixelIssue(area.keyword, "ends_early"),),
         )
-    walk = Walk(window, HeaderLimits(), little_endian=header.little_endian)
+    walk = Walk(window, _AREA_LIMITS, little_endian=header.little_endian)
     tag, basic = walk.item_header(area.value)
     if tag != ITEM or basic == UNDEFINED:
         return Pixels(OffsetTable.EMPTY, 0, "the Basic Offset Table's item is missing", area.value)

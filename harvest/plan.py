@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from .config import Config
 from .errors import OutputError
-from .output import LocalOutput
+from .output import Output
 from .profile import resolve_attributes
 from .schema import FORMAT_VERSION
-from .table import PLAN, read_json
+from .table import PLAN, Part, part_of, read_json
 from .tags import Attribute, leaves
 
 PLAN_FILE: Final = f"{PLAN}/plan.json"
@@ -60,6 +60,10 @@ class Plan:
     format_version: int = FORMAT_VERSION
     harvest_version: str = version("harvest")
 
+    def part(self, partition: int) -> Part:
+        """Name the result of a partition."""
+        return part_of(self.identity, partition)
+
 
 def asked(config: Config) -> dict[str, Any]:
     """Return what of a config makes a plan; two configs that differ elsewhere share it."""
@@ -85,7 +89,7 @@ def columns_digest(attributes: tuple[Attribute, ...]) -> str:
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 
-def load_plan(output: LocalOutput) -> Plan | None:
+def load_plan(output: Output) -> Plan | None:
     """Return the stored plan, None if there is none.
 
     Raises
@@ -98,7 +102,7 @@ def load_plan(output: LocalOutput) -> Plan | None:
     content = read_json(output, PLAN_FILE)
     if content["format_version"] != FORMAT_VERSION:
         raise OutputError(
-            f"output {output.folder} has format {content['format_version']} of harvest "
+            f"output {output.location} has format {content['format_version']} of harvest "
             f"{content['harvest_version']}, and this harvest has format {FORMAT_VERSION}: "
             "name another output"
         )
@@ -111,7 +115,7 @@ def load_plan(output: LocalOutput) -> Plan | None:
     )
 
 
-def check_output(output: LocalOutput, config: Config) -> Plan | None:
+def check_output(output: Output, config: Config) -> Plan | None:
     """Return the stored plan if it is this config's, None if the output is still empty.
 
     Raises
@@ -124,7 +128,7 @@ def check_output(output: LocalOutput, config: Config) -> Plan | None:
         strangers = output.strangers()
         if strangers:
             raise OutputError(
-                f"output {output.folder} holds something else ({', '.join(strangers[:3])}): "
+                f"output {output.location} holds something else ({', '.join(strangers[:3])}): "
                 "name an empty folder"
             )
         return None
@@ -133,7 +137,7 @@ def check_output(output: LocalOutput, config: Config) -> Plan | None:
     if differing:
         changes = "; ".join(f"{n}: {plan.asked.get(n)!r}, now {now[n]!r}" for n in differing)
         raise OutputError(
-            f"output {output.folder} belongs to another plan ({changes}): "
+            f"output {output.location} belongs to another plan ({changes}): "
             "name another output, or restore the config"
         )
     return plan

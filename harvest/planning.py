@@ -29,7 +29,7 @@ from .listing import (
     plan_row,
     sampled,
 )
-from .output import LocalOutput
+from .output import Output
 from .plan import PLAN_FILE, Difference, Partition, Plan, asked
 from .schema import FORMAT_VERSION
 from .store.protocol import Listed
@@ -98,7 +98,7 @@ def _by_shards(share: BucketShare) -> bool:
 
 def make_plan(
     config: Config,
-    output: LocalOutput,
+    output: Output,
     cohort: Cohort | None = None,
     mapper: Mapper[ListingTask, ListedSeries] = map,
 ) -> Plan:
@@ -260,7 +260,7 @@ def _series_prefixes(batch: pa.Table, urls: Sequence[ObjectUrl]) -> tuple[Series
 class _Planner:
     """Takes rows in URL order, cuts partitions and stores them."""
 
-    def __init__(self, output: LocalOutput) -> None:
+    def __init__(self, output: Output) -> None:
         self._output = output
         self.partition_cost = float(LEAST_PARTITION_ROWS)
         """At which a partition is cut; an object whose header fits the first range costs 1."""

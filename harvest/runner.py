@@ -1,54 +1,37 @@
-"""The run: the only module that knows Dask.
+"""The run: plan, read what has no part yet, publish; each step begins where the last run ended.
 
-A few partitions for each worker are in flight, results are some hundred bytes, and all state
-that matters is in the output: a run that is started again reads what has no part yet.
+All state that matters is in the output. A lease keeps a second driver from the same output.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
-from uuid import uuid4
+from typing import Final
 
-from distributed import Client, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed
-from distributed.client import FutureCancelledError
-from distributed.security import Security
-
+from .cluster import Cluster, Killed, open_cluster
 from .cohort import Cohort, SeriesCohort, resolve_cohort
-from .config import ClusterConfig, Config, load_config
-from .errors import ExitCode, OutputError, StoreUnavailable
-from .output import MANIFEST, LocalOutput, open_output
+from .config import Config, load_config
+from .errors import ExitCode
+from .isolate import known_suspects, read_in_pieces
+from .lease import Lease, hold
+from .output import MANIFEST, Output, open_output
 from .plan import Plan, attributes_of, check_output
-from .planning import make_plan
+from .planning import MOST_PARTITION_ROWS, make_plan
 from .progress import Progress, Silent
-from .reader import PartitionRead, read_partition, read_task
+from .publish import clear, publish
+from .reader import PartitionRead, ReadTask, partition_read, read_partition, read_task
+from .retry import find_retry, publish_retry
 from .schema import instances_schema
-from .table import (
-    PARTS,
-    PublishedFile,
-    part_name,
-    parts_folder,
-    publish_instances,
-    publish_series,
-    read_json,
-    rows_of_part,
-    status_counts,
-    write_json,
-)
+from .table import Part, parts_folder, read_json
 
-IN_FLIGHT_PER_SLOT: Final = 2
 SERIES_FOR_WORKERS: Final = 20_000
 """Cohorts of more series are listed by the workers."""
-SECONDS_FOR_WORKERS: Final = 60
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+SPARE_SECONDS: Final = 600.0
+"""Beyond what a partition's objects may take, before a silent cluster is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +57,18 @@ def plan(config: Config, progress: Progress | None = None) -> Plan:
     HarvestError
         The output holds something else, or the cohort cannot be listed.
     """
-    output = open_output(config.output.url)
+    output = open_output(config.output)
+    progress = progress or Silent()
     stored = check_output(output, config)
     if stored is not None:
         return stored
-    cohort = resolve_cohort(config.cohort, config.source)
-    (progress or Silent()).message("listing the cohort")
-    if not _is_large(cohort):
-        return make_plan(config, output, cohort)
-    with cluster_client(config.cluster) as client:
-        return make_plan(config, output, cohort, _ordered(client))
+    with hold(output, progress.message):
+        return _planned(config, output, progress)
 
 
-def run(config: Config | str | Path, progress: Progress | None = None) -> Outcome:
+def run(
+    config: Config | str | Path, progress: Progress | None = None, *, retry_errors: bool = False
+) -> Outcome:
     """Harvest a cohort, or finish a harvest that was begun.
 
     Parameters
@@ -95,6 +77,8 @@ def run(config: Config | str | Path, progress: Progress | None = None) -> Outcom
         Or the path of its file.
     progress
         Is told what happens; silent if None.
+    retry_errors
+        Read the retryable error rows of a complete output again.
 
     Raises
     ------
@@ -104,232 +88,139 @@ def run(config: Config | str | Path, progress: Progress | None = None) -> Outcom
     if not isinstance(config, Config):
         config = load_config(config)
     progress = progress or Silent()
-    output = open_output(config.output.url)
+    output = open_output(config.output)
     stored = check_output(output, config)
-    if stored is None or not output.exists(MANIFEST):
-        # what is wrong with the cohort shows before a cluster is started
-        stored = stored or plan(config, progress)
-        with cluster_client(config.cluster) as client:
-            _read(stored, config, output, client, progress)
-        progress.message("writing the tables")
-        _publish(stored, config, output)
+    complete = stored is not None and output.exists(MANIFEST)
+    if not complete or retry_errors or _has_parts(stored, output):
+        with hold(output, progress.message) as lease:
+            _Run(config, output, lease, progress).finish(retry_errors)
     return outcome(output, config.limits.max_error_rate)
+
+
+def _planned(config: Config, output: Output, progress: Progress) -> Plan:
+    # the output is looked at again: another harvest may have held it until now
+    stored = check_output(output, config)
+    if stored is not None:
+        return stored
+    cohort = resolve_cohort(config.cohort, config.source)
+    progress.message("listing the cohort")
+    if not _is_large(cohort):
+        return make_plan(config, output, cohort)
+    with open_cluster(config.cluster) as cluster:
+        return make_plan(config, output, cohort, cluster.ordered)
+
+
+def _has_parts(stored: Plan | None, output: Output) -> bool:
+    """Tell whether a driver was killed after its commit, before it had cleared its work."""
+    return stored is not None and bool(output.names(parts_folder(stored.identity)))
 
 
 def _is_large(cohort: Cohort) -> bool:
     return isinstance(cohort, SeriesCohort) and cohort.count() > SERIES_FOR_WORKERS
 
 
-@contextmanager
-def cluster_client(cluster: ClusterConfig) -> Iterator[Client]:
-    """Yield a client of the configured cluster, with at least one worker.
+class _Run:
+    """One driver's work on an output that it holds.
 
-    Raises
-    ------
-    StoreUnavailable
-        The scheduler does not answer, or no worker comes.
-    """
-    if cluster.address is None:
-        # one thread each: the threads that wait for the network are the reader's own
-        with (
-            LocalCluster(
-                n_workers=cluster.workers,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.ERROR,
-            ) as local,
-            Client(local, set_as_default=False) as client,
-        ):
-            client.register_plugin(_WithoutProfiler())
-            yield client
-        return
-    try:
-        client = Client(
-            cluster.address, security=_security(cluster), set_as_default=False, timeout=30
-        )
-    except OSError:
-        raise StoreUnavailable(
-            f"the scheduler {cluster.address} does not answer: start it, or correct "
-            "cluster.address, then run the same command again"
-        ) from None
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
-        except TimeoutError:
-            raise StoreUnavailable(
-                f"the scheduler {cluster.address} has no workers: start some, "
-                "then run the same command again"
-            ) from None
-        client.register_plugin(_WithoutProfiler())
-        yield client
-
-
-class _WithoutProfiler(WorkerPlugin):
-    """Stops Dask's profiler in every worker, those that come later included.
-
-    It looks at all threads' stacks every 10 ms. When that starts a garbage collection while
-    another thread begins, CPython 3.11 locks up for good: the look and the thread's birth wait
-    for each other's lock.
+    Parameters
+    ----------
+    config
+        Of the harvest.
+    output
+        Of the harvest.
+    lease
+        Of the output.
+    progress
+        Is told what happens.
     """
 
-    name = "harvest-without-profiler"
+    def __init__(self, config: Config, output: Output, lease: Lease, progress: Progress) -> None:
+        self._config = config
+        self._output = output
+        self._lease = lease
+        self._progress = progress
+        self._plan = _planned(config, output, progress)
+        self._schema = instances_schema(attributes_of(config))
 
-    def setup(self, worker: Worker) -> None:
-        for name in ("profile", "profile-cycle"):
-            callback = worker.periodic_callbacks.pop(name, None)
-            if callback is not None:
-                callback.stop()
+    def finish(self, retry_errors: bool) -> None:
+        """Do what is left to do."""
+        if not self._output.exists(MANIFEST):
+            self._output.tidy()
+            self._read([self._plan.part(each.number) for each in self._plan.partitions])
+            self._progress.message("writing the tables")
+            publish(self._plan, self._output, self._schema, self._lease)
+        clear(self._output)
+        if retry_errors:
+            retry = find_retry(self._plan, self._output)
+            self._read(retry.parts)
+            publish_retry(retry, self._plan, self._output, self._schema, self._lease)
 
+    def _rows(self, part: Part) -> int:
+        return self._plan.partitions[part.partition].rows if part.rows is None else len(part.rows)
 
-def _security(cluster: ClusterConfig) -> Security | None:
-    if cluster.tls is None:
-        return None
-    return Security(
-        tls_ca_file=str(cluster.tls.ca_file),
-        tls_client_cert=str(cluster.tls.cert),
-        tls_client_key=str(cluster.tls.key),
-        require_encryption=True,
-    )
+    def _read(self, parts: Sequence[Part]) -> None:
+        """Read the parts that are not there yet."""
+        folders = {part.name.rpartition("/")[0] for part in parts}
+        done = {name for folder in folders for name in self._output.names(folder)}
+        todo = [part for part in parts if part.name not in done]
+        if not todo:
+            return
+        with open_cluster(self._config.cluster) as cluster:
+            rows = sum(map(self._rows, parts))
+            self._progress.begin(rows, rows - sum(map(self._rows, todo)))
+            try:
+                self._read_on(cluster, todo)
+            finally:
+                self._progress.end()
 
+    def _read_on(self, cluster: Cluster, parts: Sequence[Part]) -> None:
+        """Read parts; those whose workers die are read last, in pieces."""
+        known = known_suspects(parts, self._output)
+        suspects = [part for part in parts if part.name in known]
+        for read in self._results(cluster, [part for part in parts if part.name not in known]):
+            if isinstance(read, Killed):
+                suspects.append(read.task.part)
+            else:
+                self._progress.partition(read)
+        for suspect in suspects:
+            self._isolate(cluster, suspect)
 
-def _slots(client: Client) -> int:
-    """Count the tasks that the workers do at once."""
-    return max(1, int(sum(client.nthreads().values())))
+    def _isolate(self, cluster: Cluster, part: Part) -> None:
+        def read(piece: Part) -> bool:
+            (result,) = self._results(cluster, [piece], alone=True)
+            return not isinstance(result, Killed)
 
+        begun = time.monotonic()
+        rows = self._plan.partitions[part.partition].rows
+        self._progress.message(f"looking for what killed the workers of part {part.partition}")
+        table = read_in_pieces(part, rows, self._output, self._schema, read)
+        seconds = time.monotonic() - begun
+        self._progress.partition(partition_read(part.partition, table.to_pylist(), seconds))
 
-def _ordered(
-    client: Client,
-) -> Callable[[Callable[[Task], Result], Iterable[Task]], Iterator[Result]]:
-    """Make a mapper over workers whose results come in the order of the tasks."""
-
-    def mapper(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        in_flight: deque[Any] = deque()
-        for task in tasks:
-            in_flight.append(client.submit(function, task, pure=False))
-            if len(in_flight) >= IN_FLIGHT_PER_SLOT * _slots(client):
-                yield _result(in_flight.popleft())
-        while in_flight:
-            yield _result(in_flight.popleft())
-
-    return mapper
-
-
-def _result(future: Any) -> Any:
-    """Return what a task returned, or say what its loss means."""
-    try:
-        return future.result()
-    except FutureCancelledError:
-        raise StoreUnavailable(
-            "the scheduler was lost: start it, then run the same command again; "
-            "finished partitions are not read again"
-        ) from None
-    except KilledWorker:
-        raise StoreUnavailable(
-            f"the workers that read {future.key} died, for memory perhaps: run the same command "
-            "again, with fewer workers if it repeats"
-        ) from None
-    finally:
-        # a result that is held is computed again when its worker dies
-        future.release()
-
-
-def _read(
-    plan: Plan, config: Config, output: LocalOutput, client: Client, progress: Progress
-) -> None:
-    """Read the partitions that have no part yet."""
-    done = set(output.names(parts_folder(plan.identity)))
-    todo = [p for p in plan.partitions if part_name(plan.identity, p.number) not in done]
-    slots = _slots(client)
-    first = read_task(config, plan, output, slots)
-    tasks = iter([replace(first, partition=partition.number) for partition in todo])
-    # a scheduler may serve other runs, and forgets no key while somebody holds its result
-    attempt = f"{plan.identity[:16]}-{uuid4().hex[:8]}"
-    finished = as_completed(loop=client.loop)
-
-    def submit() -> None:
-        task = next(tasks, None)
-        if task is not None:
-            key = f"harvest-{attempt}-{task.partition:06d}"
-            finished.add(client.submit(read_partition, task, key=key, pure=False, retries=0))
-
-    progress.begin(plan.rows, plan.rows - sum(partition.rows for partition in todo))
-    try:
-        for _ in range(IN_FLIGHT_PER_SLOT * slots):
-            submit()
-        for future in finished:
-            part: PartitionRead = _result(future)
-            progress.partition(part)
-            submit()
-    finally:
-        progress.end()
-
-
-def _publish(plan: Plan, config: Config, output: LocalOutput) -> None:
-    """Check the parts, write the tables, and commit them with the manifest."""
-    schema = instances_schema(attributes_of(config))
-    files: dict[int, list[str]] = {}
-    for partition in plan.partitions:
-        name = part_name(plan.identity, partition.number)
-        rows = rows_of_part(output, name, schema)
-        if rows != partition.rows:
-            raise OutputError(
-                f"part {partition.number} is damaged, or not of this plan: remove "
-                f"{output.path(name)} and run the same command again"
-            )
-        files.setdefault(partition.file, []).append(name)
-    properties = {"harvest.plan": plan.identity}
-    instances = [
-        publish_instances(output, number, parts, schema, properties)
-        for number, parts in files.items()
-    ]
-    series = publish_series(output, instances, properties)
-    _check_alone(output, [*instances, series])
-    write_json(output, MANIFEST, _manifest(plan, output, instances, series))
-    output.remove(PARTS)
-
-
-def _check_alone(output: LocalOutput, files: list[PublishedFile]) -> None:
-    """Refuse to commit beside foreign files: a query of the folder would take them in."""
-    present = {*output.names("instances"), *output.names("series")}
-    strangers = sorted(present - {file.name for file in files})
-    if strangers:
-        raise OutputError(
-            f"output {output.folder} holds {strangers[0]}, which is not of this harvest: "
-            "remove it and run the same command again"
+    def _results(
+        self, cluster: Cluster, parts: Sequence[Part], *, alone: bool = False
+    ) -> Iterator[PartitionRead | Killed[ReadTask]]:
+        limits = self._config.limits
+        first = read_task(self._config, self._output, self._plan.part(0))
+        rate = limits.requests_per_second
+        tasks = (
+            # drawn when the part is sent: the workers that share the rate come and go
+            replace(first, part=part, requests_per_second=rate and rate / cluster.slots)
+            for part in parts
         )
+        # an outage that passes lets a partition be read twice
+        rounds = -(-MOST_PARTITION_ROWS // limits.concurrency)
+        longest = SPARE_SECONDS + 2 * rounds * limits.object_seconds
+        return cluster.unordered(read_partition, tasks, longest_seconds=longest, alone=alone)
 
 
-def _manifest(
-    plan: Plan, output: LocalOutput, instances: list[PublishedFile], series: PublishedFile
-) -> dict[str, Any]:
-    counts = status_counts(output, instances)
-    return {
-        "format_version": plan.format_version,
-        "plan": plan.identity,
-        "asked": plan.asked,
-        "sample": plan.asked["cohort"].get("sample"),
-        "rows": plan.rows,
-        "series": series.rows,
-        "object_bytes": plan.bytes,
-        "missing": plan.missing,
-        "surplus": plan.surplus,
-        **asdict(counts),
-        "tables": {
-            "instances": [asdict(file) for file in instances],
-            "series": [asdict(series)],
-        },
-        "versions": {name: version(name) for name in ("harvest", "pydicom", "pyarrow", "obstore")},
-    }
-
-
-def outcome(output: LocalOutput, max_error_rate: float) -> Outcome:
+def outcome(output: Output, max_error_rate: float) -> Outcome:
     """Tell how a finished run ended, from its manifest."""
     manifest = read_json(output, MANIFEST)
     errors = Counter(manifest["errors"])
     too_many = errors.total() > max_error_rate * manifest["rows"]
     return Outcome(
-        output=str(output.folder),
+        output=output.location,
         rows=manifest["rows"],
         ok=manifest["ok"],
         errors=dict(errors),

@@ -9,9 +9,9 @@ from pydicom import datadict
 
 from .config import SourceConfig
 from .elements import DataSet, Element
+from .object_reader import ObjectReader
 from .offsets import Pixels
 from .patience import RateLimit
-from .reader import ObjectReader
 from .rows import Planned, Traffic, inner_encoding, root_encoding
 from .store.urls import parse_url
 from .tags import Attribute, keyword_of

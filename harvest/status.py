@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .config import OutputConfig
 from .errors import OutputError
 from .output import MANIFEST, open_output
 from .plan import load_plan
-from .table import part_name, parts_folder, read_json
+from .table import parts_folder, read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,13 @@ class Status:
     surplus: int = 0
 
 
-def read_status(location: str) -> Status:
+def read_status(location: str | OutputConfig) -> Status:
     """Tell how far a harvest is.
 
     Parameters
     ----------
     location
-        The output.
+        Of the output: a folder, a bucket's URL, or the config's section.
 
     Raises
     ------
@@ -47,12 +48,12 @@ def read_status(location: str) -> Status:
     output = open_output(location)
     plan = load_plan(output)
     if plan is None:
-        raise OutputError(f"{location} holds no harvest: `harvest run CONFIG` begins one")
+        raise OutputError(f"{output.location} holds no harvest: `harvest run CONFIG` begins one")
     sample = plan.asked["cohort"].get("sample")
     if output.exists(MANIFEST):
         manifest = read_json(output, MANIFEST)
         return Status(
-            location,
+            output.location,
             "complete",
             plan.rows,
             plan.rows,
@@ -63,6 +64,6 @@ def read_status(location: str) -> Status:
             plan.surplus,
         )
     parts = set(output.names(parts_folder(plan.identity)))
-    done = sum(p.rows for p in plan.partitions if part_name(plan.identity, p.number) in parts)
+    done = sum(p.rows for p in plan.partitions if plan.part(p.number).name in parts)
     state: Literal["planned", "running"] = "running" if parts else "planned"
-    return Status(location, state, plan.rows, done, None, None, sample, plan.missing, plan.surplus)
+    return Status(output.location, state, plan.rows, done, None, None, sample, plan.missing, plan.surplus)

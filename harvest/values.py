@@ -7,16 +7,19 @@ null and the bytes are kept in ``issues``.
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
+import logging
 import math
 import re
 import struct
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydicom import charset
 
@@ -41,6 +44,10 @@ _AMBIGUOUS: Final = frozenset({"US or SS", "US or OW", "US or SS or OW", "OB or 
 _DEFAULT_REPERTOIRE_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _SINGLE_VALUED_TEXT_VRS: Final = frozenset({"LT", "ST", "UR", "UT"})
+CHARACTER_SET_BYTES: Final = 1024
+"""Longest Specific Character Set that is believed; all that PS3.3 defines take 500 bytes."""
+# pydicom takes Python's names too; these two codecs take hours for a megabyte
+_SLOW_CODECS: Final = frozenset({"idna", "punycode"})
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
 
@@ -75,7 +82,11 @@ class Encoding:
         """Decode text of a VR that Specific Character Set governs (PS3.5 section 6.1.2)."""
         if data.isascii() and b"\x1b" not in data:
             return data.decode("ascii")
-        return _decode(data, python_encodings(self.character_set)[0])
+        text = _decode(data, python_encodings(self.character_set)[0])
+        # of half a surrogate pair, which some codecs give, no column can be written
+        if not text.isascii() and not _is_unicode(text):
+            raise Unfit("undecodable")
+        return text
 
     @property
     def known(self) -> bool:
@@ -83,8 +94,32 @@ class Encoding:
         return python_encodings(self.character_set)[1]
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 # filters of the warnings module are the process's: one thread at a time may change them
 _filters = threading.Lock()
+_logger = logging.getLogger("pydicom")
+
+
+@contextmanager
+def _warnings_of_pydicom(action: Literal["always", "error"]) -> Iterator[list[str]]:
+    """Collect pydicom's warnings, or raise the first; they hold tag values, so no log has them."""
+    with _filters, warnings.catch_warnings(record=True) as warned:
+        # those of others, which may come from other threads meanwhile, are never raised
+        warnings.filterwarnings(action, category=UserWarning, module=r"pydicom\.charset")
+        disabled, _logger.disabled = _logger.disabled, True
+        texts: list[str] = []
+        try:
+            yield texts
+        finally:
+            _logger.disabled = disabled
+            texts += [str(warning.message) for warning in warned]
 
 
 @lru_cache(maxsize=256)
@@ -96,31 +131,28 @@ def python_encodings(character_set: bytes | None) -> tuple[tuple[str, ...], bool
     tuple of tuple of str and bool
         The codecs, and whether all names are known; Latin 1 stands for unknown ones.
     """
+    if len(character_set or b"") > CHARACTER_SET_BYTES:
+        return (charset.default_encoding,), False
     names = (character_set or b"").decode("iso8859").rstrip(" \0").split("\\")
-    with _filters, warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        encodings = tuple(charset.convert_encodings([name.strip() for name in names]))
-    return encodings, not any("Unknown encoding" in str(warning.message) for warning in warned)
+    try:
+        with _warnings_of_pydicom("always") as texts:
+            encodings = charset.convert_encodings([name.strip() for name in names])
+    except ValueError:  # Python names no codec with a NUL in it
+        return (charset.default_encoding,), False
+    return tuple(encodings), not any("Unknown encoding" in text for text in texts)
 
 
 def _decode(data: bytes, encodings: tuple[str, ...]) -> str:
-    if len(encodings) == 1 and b"\x1b" not in data:
-        try:
-            return data.decode(encodings[0])
-        except (UnicodeError, LookupError):
-            raise Unfit("undecodable") from None
-    # pydicom replaces what it cannot decode, and only warns
-    with _filters, warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        try:
-            text = charset.decode_bytes(data, list(encodings), charset.TEXT_VR_DELIMS)
-        except (UnicodeError, LookupError):
-            raise Unfit("undecodable") from None
-    # another thread's warnings may be among them
-    texts = [str(warning.message) for warning in warned]
-    if any("Failed to decode" in text or "escape sequence" in text for text in texts):
+    if any(codecs.lookup(encoding).name in _SLOW_CODECS for encoding in encodings):
         raise Unfit("undecodable")
-    return text
+    try:
+        if len(encodings) == 1 and b"\x1b" not in data:
+            return data.decode(encodings[0])
+        # pydicom replaces what it cannot decode, and only warns
+        with _warnings_of_pydicom("error"):
+            return charset.decode_bytes(data, list(encodings), charset.TEXT_VR_DELIMS)
+    except (UnicodeError, LookupError, UserWarning):
+        raise Unfit("undecodable") from None
 
 
 def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import duckdb
+from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
+from .config import OutputConfig, output_config
 from .errors import HarvestError, OutputError
-from .output import MANIFEST, open_output
+from .output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
+from .output.ranged import RangedFile
 from .sql import quoted
+from .store.protocol import Version
 from .table import read_json
 
 SHOWN_ROWS: Final = 200
 """More are asked for with LIMIT, or as JSON."""
 
 
-def connect(output: str) -> duckdb.DuckDBPyConnection:
+def connect(
+    output: str | OutputConfig,
+    endpoint: str | None = None,
+    region: str | None = None,
+    *,
+    allow_http: bool = False,
+) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB connection with the tables of a finished output as views.
+
+    Nothing is downloaded: of an output in a bucket, a query reads the footers of the tables and
+    the columns and row groups that it needs, by ranged requests with the environment's
+    credentials. While the connection is open it sees the files as it first found them; one that
+    is replaced meanwhile fails the query.
 
     Parameters
     ----------
     output
-        A folder.
+        A folder, s3://bucket/path, gs://bucket/path, or the config's section.
+    endpoint, region, allow_http
+        Of the bucket, as in the config; only where `output` is a text.
 
     Returns
     -------
@@ -32,56 +52,149 @@ def connect(output: str) -> duckdb.DuckDBPyConnection:
 
     Raises
     ------
+    ConfigError
+        No output can be there.
     OutputError
-        Nothing is finished there.
+        Nothing is finished there, or the bucket refuses.
+    StoreUnavailable
+        The bucket does not answer.
     """
-    opened = open_output(output)
+    if isinstance(output, str):
+        output = output_config(output, endpoint, region, allow_http=allow_http)
+    return _connect(output)[0]
+
+
+def _connect(config: OutputConfig) -> tuple[duckdb.DuckDBPyConnection, _Tables | None]:
+    """Do as `connect`; return the file system with it, where DuckDB has not its own."""
+    opened = open_output(config)
     if not opened.exists(MANIFEST):
         raise OutputError(
-            f"{output} holds no finished harvest: `harvest status {output}` tells how far it is, "
-            "and `harvest run` finishes it"
+            f"{config.url} holds no finished harvest: `harvest status {config.url}` tells how far "
+            "it is, and `harvest run` finishes it"
         )
     manifest = read_json(opened, MANIFEST)
     connection = duckdb.connect()
+    tables = _Tables(opened) if isinstance(opened, BucketOutput) else None
+    if tables is not None:
+        connection.register_filesystem(tables)
     for table, files in manifest["tables"].items():
         # the manifest and not a glob says which files belong to the table
-        paths = ", ".join(quoted(opened.path(file["name"]).absolute()) for file in files)
+        paths = ", ".join(quoted(_path(opened, file["name"])) for file in files)
         try:
-            connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{paths}])')
+            with _faults_of(tables):
+                connection.execute(
+                    f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{paths}])'
+                )
         except duckdb.IOException:
             raise OutputError(
-                f"{output} lacks files of its table {table}, which its {MANIFEST} lists: "
+                f"{config.url} lacks files of its table {table}, which its {MANIFEST} lists: "
                 "restore them, or harvest into another folder"
             ) from None
-    return connection
+    return connection, tables
 
 
-def query_rows(output: str, sql: str) -> list[dict[str, Any]]:
+def _path(output: Output, name: str) -> str:
+    """Return the path of a table's file as DuckDB is to read it."""
+    if isinstance(output, LocalOutput):
+        return str(output.path(name).absolute())
+    return f"{_Tables.protocol}://{name}"
+
+
+class _Tables(AbstractFileSystem):  # type: ignore[misc]
+    """The files of an output in a bucket, as DuckDB reads what is not local.
+
+    This and not DuckDB's own httpfs, which is a download and has its own idea of credentials and
+    endpoints; and not a dataset of pyarrow: of a table of 55 MB that sends 9.3 MB where this sends
+    0.1 MB for a count of rows, and all of it where this sends 6.8 MB for one row, and types that
+    went through Arrow are not always Parquet's.
+    """
+
+    protocol = "harvest"
+    cachable = False
+
+    def __init__(self, output: BucketOutput) -> None:
+        super().__init__()
+        self._output = output
+        self._states: dict[str, tuple[int, Version]] = {}
+        self.fault: HarvestError | None = None
+        """What DuckDB made a text of."""
+
+    def _state(self, name: str) -> tuple[int, Version]:
+        if name not in self._states:
+            with self._noted():
+                self._states[name] = self._output.state(name)
+        return self._states[name]
+
+    def _read(self, name: str, start: int, stop: int) -> bytes:
+        with self._noted():
+            return self._output.read_range(name, start, stop, self._state(name)[1])
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except HarvestError as error:
+            self.fault = error
+            raise
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """Find a file; no name of ours is a pattern."""
+        name = self._strip_protocol(path)
+        try:
+            self._state(name)
+        except FileNotFoundError:
+            return []
+        return [name]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Tell the size of a file."""
+        name = self._strip_protocol(path)
+        return {"name": name, "type": "file", "size": self._state(name)[0]}
+
+    def modified(self, path: str) -> datetime:
+        """Return one time for all: what is read is always the state that was found first."""
+        return datetime.fromtimestamp(0, UTC)
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> RangedFile:
+        """Open a file for reading by ranges."""
+        name = self._strip_protocol(path)
+        return RangedFile(partial(self._read, name), self._state(name)[0])
+
+
+@contextmanager
+def _faults_of(tables: _Tables | None) -> Iterator[None]:
+    """Raise a fault of the bucket as what it was before DuckDB made a text of it."""
+    try:
+        yield
+    except duckdb.Error:
+        if tables is not None and tables.fault is not None:
+            raise tables.fault from None
+        raise
+
+
+def query_rows(output: str | OutputConfig, sql: str) -> list[dict[str, Any]]:
     """Run SQL on a finished output; return its rows by column name.
 
     Raises
     ------
-    OutputError
-        Nothing is finished there.
+    OutputError, StoreUnavailable
+        As `connect`.
     HarvestError
         The SQL fails.
     """
-    with connect(output) as connection:
-        try:
-            result = connection.execute(sql)
-            names = [column[0] for column in result.description or []]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-        except duckdb.Error as error:
-            raise _failed(error) from None
+    with _querying(output) as connection:
+        result = connection.execute(sql)
+        names = [column[0] for column in result.description or []]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def query_text(output: str, sql: str, width: int) -> str:
+def query_text(output: str | OutputConfig, sql: str, width: int) -> str:
     """Run SQL on a finished output; return its rows as DuckDB draws them.
 
     Parameters
     ----------
     output
-        A folder.
+        As in `connect`.
     sql
         One statement.
     width
@@ -89,21 +202,26 @@ def query_text(output: str, sql: str, width: int) -> str:
 
     Raises
     ------
-    OutputError, HarvestError
+    OutputError, StoreUnavailable, HarvestError
         As `query_rows`.
     """
-    with connect(output) as connection:
-        try:
-            relation: duckdb.DuckDBPyRelation | None = connection.sql(sql)
-            if relation is None:  # a statement without rows
-                return ""
-            drawn = io.StringIO()
-            with redirect_stdout(drawn):
-                relation.show(max_width=width, max_rows=SHOWN_ROWS)
-            return drawn.getvalue()
-        except duckdb.Error as error:
-            raise _failed(error) from None
+    with _querying(output) as connection:
+        relation: duckdb.DuckDBPyRelation | None = connection.sql(sql)
+        if relation is None:  # a statement without rows
+            return ""
+        drawn = io.StringIO()
+        with redirect_stdout(drawn):
+            relation.show(max_width=width, max_rows=SHOWN_ROWS)
+        return drawn.getvalue()
 
 
-def _failed(error: duckdb.Error) -> HarvestError:
-    return HarvestError(f"the query fails: {error}")
+@contextmanager
+def _querying(output: str | OutputConfig) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect for one query, and say what is wrong with it."""
+    config = output_config(output) if isinstance(output, str) else output
+    connection, tables = _connect(config)
+    try:
+        with connection, _faults_of(tables):
+            yield connection
+    except duckdb.Error as error:
+        raise HarvestError(f"the query fails: {error}") from None

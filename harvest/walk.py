@@ -7,6 +7,7 @@ VR), the walk decides as pydicom does. Where pydicom silently loses values, it r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final, NamedTuple
@@ -33,6 +34,8 @@ _NOTHING = Selection(top=False)
 
 SHOWN_VALUE_BYTES: Final = 1024
 """Longest value that is kept where every element is."""
+TICK_ELEMENTS: Final = 65_536
+"""Elements between two ticks of a walk: some tenths of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,10 @@ class HeaderLimits:
     """Data elements and items walked over."""
     value_bytes: int = 2**20
     """Longest value that is read for a column, in bytes."""
+    kept: int = 1_000_000
+    """Data elements and items kept for columns; each takes some 350 bytes until it is a row."""
+    kept_bytes: int = 16 * 2**20
+    """Bytes of all values read for columns; converted they take up to 16 times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +109,28 @@ class Walk:
         How much the object may ask.
     little_endian
         Byte order of tags and lengths.
+    tick
+        Called every `TICK_ELEMENTS` elements; what it raises ends the walk.
     """
 
-    def __init__(self, window: Window, limits: HeaderLimits, *, little_endian: bool) -> None:
+    def __init__(
+        self,
+        window: Window,
+        limits: HeaderLimits,
+        *,
+        little_endian: bool,
+        tick: Callable[[], None] | None = None,
+    ) -> None:
         order = "<" if little_endian else ">"
         self._window = window
         self._limits = limits
         self._explicit = Struct(f"{order}HH2sH")
         self._implicit = Struct(f"{order}HHL")
         self._length = Struct(f"{order}L")
+        self._tick = tick
         self._elements = 0
+        self._kept = 0
+        self._kept_bytes = 0
         self._segment = b""
         self._base = 0
 
@@ -191,7 +210,7 @@ class Walk:
 
     def _step(self, header: ElementHeader, level: _Level) -> int:
         """Keep one element or step over it; return the offset behind it."""
-        self._count()
+        self.count()
         tag, vr, length, value = header
         kept = level.selection.find(tag, level.found)
         nested = (kept[1] if kept else None) or _NOTHING
@@ -207,14 +226,32 @@ class Walk:
             elif kept:
                 data = self._value(value, length, level.selection)
         if kept:
+            self._keep()
             level.found[kept[0]] = Element(tag, vr, value, length, data, items)
         return stop
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Count an element, item or fragment.
+
+        Raises
+        ------
+        ObjectError
+            ``too_large``: it is one too many; or whatever the tick raises.
+        """
         self._elements += 1
         if self._elements > self._limits.elements:
             raise ObjectError(
                 ErrorKind.TOO_LARGE, f"the header has over {self._limits.elements} elements"
+            )
+        if self._tick is not None and not self._elements % TICK_ELEMENTS:
+            self._tick()
+
+    def _keep(self) -> None:
+        self._kept += 1
+        if self._kept > self._limits.kept:
+            raise ObjectError(
+                ErrorKind.TOO_LARGE,
+                f"the header has over {self._limits.kept} elements and items that are wanted",
             )
 
     def _check_bound(self, stop: int, end: int | None, value: int) -> None:
@@ -228,8 +265,12 @@ class Walk:
 
     def _value(self, offset: int, length: int, selection: Selection) -> bytes | None:
         # who looks at everything looks at no megabyte of it
-        longest = SHOWN_VALUE_BYTES if selection.everything else self._limits.value_bytes
-        return self._window.read(offset, length) if length <= longest else None
+        if selection.everything:
+            return self._window.read(offset, length) if length <= SHOWN_VALUE_BYTES else None
+        if length > min(self._limits.value_bytes, self._limits.kept_bytes - self._kept_bytes):
+            return None
+        self._kept_bytes += length
+        return self._window.read(offset, length)
 
     def _undefined(
         self, header: ElementHeader, level: _Level, nested: Selection
@@ -243,7 +284,7 @@ class Walk:
 
     def _fragments(self, position: int) -> int:
         while True:
-            self._count()
+            self.count()
             tag, length = self.item_header(position)
             position += 8
             if tag == SEQUENCE_DELIMITER:
@@ -262,7 +303,7 @@ class Walk:
             )
         items: list[DataSet] = []
         while end is None or position < end:
-            self._count()
+            self.count()
             tag, length = self.item_header(position)
             position += 8
             if tag == SEQUENCE_DELIMITER:
@@ -279,7 +320,9 @@ class Walk:
                 continue
             item, position = self._item(position, stop, level, selection)
             self._check_bound(position, end, position)
-            items.append(item)
+            if selection is not _NOTHING:
+                self._keep()
+                items.append(item)
         return tuple(items), position
 
     def _item(

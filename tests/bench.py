@@ -1,4 +1,4 @@
-"""``make bench``: what planning all of IDC takes, as a whole process.
+"""``make bench``: what planning all of IDC takes, and what a driver takes for each partition.
 
 Prints medians; nothing here is asserted, since machines differ.
 """
@@ -16,8 +16,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
+
+from harvest.cluster import open_cluster
+from harvest.config import ClusterConfig
 
 ALL_OF_IDC = """\
 cohort: {sql: SELECT SeriesInstanceUID FROM index}
@@ -64,32 +68,75 @@ def measure(name: str, command: list[str], runs: int) -> Measured:
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
+@dataclass(frozen=True)
+class Driven:
+    """What a driver with its scheduler took for partitions of nothing."""
+
+    partitions: int
+    milliseconds: float
+    """CPU time of driver and scheduler, which are one process, for each partition."""
+    megabytes: list[float]
+    """Memory of the process after each tenth of the partitions."""
+
+
+def nothing(partition: int) -> int:
+    """Do what a worker does for a partition, without its work."""
+    return partition
+
+
+def drive(partitions: int) -> Driven:
+    """Run partitions of nothing through the cluster that a run uses."""
+    process = psutil.Process()
+    megabytes = []
+    with open_cluster(ClusterConfig(workers=1)) as cluster:
+        begun = time.process_time()
+        results = cluster.unordered(nothing, range(partitions), longest_seconds=60)
+        for done, _ in enumerate(results, 1):
+            if done % (partitions // 10) == 0:
+                megabytes.append(process.memory_info().rss / 1e6)
+        seconds = time.process_time() - begun
+    return Driven(partitions, 1e3 * seconds / partitions, megabytes)
+
+
+def dry_run_all(runs: int) -> Measured:
+    """Measure the dry run of all IDC."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "all.yaml"
         config.write_text(ALL_OF_IDC, encoding="utf-8")
         command = [sys.executable, "-m", "harvest", "plan", str(config), "--dry-run", "--json"]
-        measured = [measure("plan --dry-run, all of IDC", command, options.runs)]
+        return measure("plan --dry-run, all of IDC", command, runs)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--partitions", type=int, default=50_000)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    planned, driven = dry_run_all(options.runs), drive(options.partitions)
     if options.json:
-        print(json.dumps([asdict(entry) for entry in measured], indent=1))
+        print(json.dumps({"plan": asdict(planned), "driver": asdict(driven)}, indent=1))
         return
+    console = Console(width=120)
     table = Table("what", "runs", "seconds", "CPU seconds", "peak MB", "series", "instances")
-    for entry in measured:
-        table.add_row(
-            entry.name,
-            str(entry.runs),
-            f"{entry.seconds:.1f}",
-            f"{entry.cpu_seconds:.1f}",
-            f"{entry.peak_megabytes:.0f}",
-            f"{entry.result['series']:,}",
-            f"{entry.result['instances']:,}",
-        )
-    Console(width=120).print(table)
+    table.add_row(
+        planned.name,
+        str(planned.runs),
+        f"{planned.seconds:.1f}",
+        f"{planned.cpu_seconds:.1f}",
+        f"{planned.peak_megabytes:.0f}",
+        f"{planned.result['series']:,}",
+        f"{planned.result['instances']:,}",
+    )
+    console.print(table)
+    table = Table("partitions of nothing", "CPU ms of driver and scheduler, each", "MB by tenths")
+    table.add_row(
+        f"{driven.partitions:,}",
+        f"{driven.milliseconds:.2f}",
+        " ".join(f"{size:.0f}" for size in driven.megabytes),
+    )
+    console.print(table)
 
 
 if __name__ == "__main__":

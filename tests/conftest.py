@@ -1,23 +1,15 @@
-"""What the tests share: one lab, one scheduler, and a gate that counts and breaks requests."""
+"""What the tests share: one lab, one scheduler, and gates before the lab's servers."""
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
-import socket
-import struct
 import subprocess
 import sys
-import threading
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -28,6 +20,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from harvest.config import Config
+from tests.faults.proxy import Gate as Gate
+from tests.faults.proxy import gate as gate
+from tests.faults.proxy import moved_range as moved_range
+from tests.faults.proxy import reset as reset
+from tests.faults.proxy import short_body as short_body
+from tests.faults.proxy import shorter_range as shorter_range
+from tests.faults.proxy import status as status
+from tests.faults.proxy import whole_object as whole_object
 from tests.lab import Lab, servers
 from tests.lab import lab as running_lab
 from tests.lab.files import Series, corpus_from_environment
@@ -237,154 +237,6 @@ def index_of(lab: Lab, path: Path, rows: Iterable[tuple[OwnSeries, int]]) -> Pat
 # --- a gate before a real server -------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A request that passed the gate."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    """By lower-case name."""
-    status: int
-    body_bytes: int
-    """Of the answer, as sent."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is about to be answered."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    sent: int | None = None
-    """Send only so many bytes of the body, and close."""
-    reset: bool = False
-    """Reset the connection instead."""
-
-
-Fault = Callable[[Answer], Answer]
-
-
-@dataclass
-class Gate:
-    """A reverse proxy on a free port; honest unless told otherwise."""
-
-    url: str
-    seen: list[Seen] = field(default_factory=list)
-    faults: deque[Fault] = field(default_factory=deque)
-    """One for each of the next requests."""
-    always: Fault | None = None
-    """For every request, when `faults` are used up."""
-    only: str = ""
-    """Faults are for requests whose path holds this."""
-    on_request: Callable[[int], None] | None = None
-    """Called before the request of this number, from 0, is passed on."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def of(self, key: str) -> list[Seen]:
-        """Return the requests whose path holds a text."""
-        return [each for each in self.seen if key in unquote(each.path)]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    timeout = 30
-    opened: Gate
-    upstream: str
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def handle_one_request(self) -> None:
-        # a client may leave, or be thrown out by `reset`
-        try:
-            super().handle_one_request()
-        except OSError:
-            self.close_connection = True
-
-    def do_GET(self) -> None:
-        opened = self.opened
-        with opened.lock:
-            number = len(opened.seen)
-            fault = None
-            if opened.only in unquote(self.path):
-                fault = opened.faults.popleft() if opened.faults else opened.always
-            # its place is taken before the answer is known: requests come from many threads
-            opened.seen.append(Seen(self.command, self.path, {}, 0, 0))
-        if opened.on_request is not None:
-            opened.on_request(number)
-        answer = self._ask()
-        if fault is not None:
-            answer = fault(answer)
-        sent = answer.body if answer.sent is None else answer.body[: answer.sent]
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        opened.seen[number] = Seen(self.command, self.path, headers, answer.status, len(sent))
-        self._send(answer, sent)
-
-    def _ask(self) -> Answer:
-        target = urlsplit(self.upstream)
-        connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=30)
-        with contextlib.closing(connection):
-            connection.putrequest(
-                self.command, self.path, skip_host=True, skip_accept_encoding=True
-            )
-            # fake-gcs-server answers to its own name alone; a signature holds for the name signed
-            signed = "Authorization" in self.headers
-            connection.putheader("Host", self.headers["Host"] if signed else target.netloc)
-            for name, value in self.headers.items():
-                if name.lower() not in ("connection", "proxy-connection", "host"):
-                    connection.putheader(name, value)
-            connection.endheaders(self.rfile.read(int(self.headers["Content-Length"] or 0)))
-            answer = connection.getresponse()
-            dropped = ("connection", "transfer-encoding", "content-length")
-            headers = {
-                name: value for name, value in answer.getheaders() if name.lower() not in dropped
-            }
-            return Answer(answer.status, headers, answer.read())
-
-    def _send(self, answer: Answer, sent: bytes) -> None:
-        if answer.reset:
-            no_wait = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_wait)
-            self.connection.close()
-            self.close_connection = True
-            return
-        self.send_response_only(answer.status)
-        for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(sent)
-        self.close_connection = answer.sent is not None
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has left is no failure of a test."""
-
-
-@contextlib.contextmanager
-def gate(upstream: str) -> Iterator[Gate]:
-    """Run a gate before a server."""
-
-    class Handler(_Handler):
-        pass
-
-    with _Server(("127.0.0.1", 0), Handler) as server:
-        opened = Gate(f"http://127.0.0.1:{server.server_address[1]}")
-        Handler.upstream, Handler.opened = upstream, opened
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield opened
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture
 def s3_gate(lab: Lab) -> Iterator[Gate]:
     with gate(lab.s3.endpoint) as opened:
@@ -395,52 +247,3 @@ def s3_gate(lab: Lab) -> Iterator[Gate]:
 def gcs_gate(lab: Lab) -> Iterator[Gate]:
     with gate(lab.gcs.endpoint) as opened:
         yield opened
-
-
-def status(code: int, body: bytes = b"<Error/>") -> Fault:
-    """Answer with another status."""
-    return lambda answer: Answer(code, {"Content-Type": "application/xml"}, body)
-
-
-def moved_range(answer: Answer) -> Answer:
-    """Say that the bytes are of another place."""
-    name = next(name for name in answer.headers if name.lower() == "content-range")
-    extent, _, size = answer.headers[name].removeprefix("bytes ").partition("/")
-    first, _, last = extent.partition("-")
-    moved = f"bytes {int(first) + 2}-{int(last) + 2}/{size}"
-    return replace(answer, headers={**answer.headers, name: moved})
-
-
-def shorter_range(answer: Answer) -> Answer:
-    """Serve less than asked for, and say so consistently."""
-    name = next(name for name in answer.headers if name.lower() == "content-range")
-    extent, _, size = answer.headers[name].removeprefix("bytes ").partition("/")
-    first = extent.partition("-")[0]
-    body = answer.body[:-10]
-    said = f"bytes {first}-{int(first) + len(body) - 1}/{size}"
-    return replace(answer, headers={**answer.headers, name: said}, body=body)
-
-
-def whole_object(content: bytes) -> Fault:
-    """Ignore the range, as some proxies do."""
-
-    def fault(answer: Answer) -> Answer:
-        headers = {k: v for k, v in answer.headers.items() if k.lower() != "content-range"}
-        return replace(answer, status=200, headers=headers, body=content)
-
-    return fault
-
-
-def short_body(answer: Answer) -> Answer:
-    """Break off in the middle of the body."""
-    return replace(answer, sent=len(answer.body) // 2)
-
-
-def reset(answer: Answer) -> Answer:
-    """Reset the connection."""
-    return replace(answer, reset=True)
-
-
-def many(fault: Fault, times: int) -> Sequence[Fault]:
-    """Repeat a fault."""
-    return [fault] * times

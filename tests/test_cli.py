@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests import conftest
-from tests.conftest import HARVEST, Gate
+from tests.conftest import HARVEST
+from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 from tests.proxy import refusing_proxy
 

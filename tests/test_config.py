@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from harvest.config import Config, check_endpoint, load_config, parse_config
+from harvest.config import (
+    Config,
+    OutputConfig,
+    check_endpoint,
+    load_config,
+    output_config,
+    parse_config,
+)
 from harvest.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -131,12 +138,64 @@ def test_keys_of_later_versions_are_named_as_such(more: str, named: str) -> None
     assert all(named in line and line.startswith("line 3") for line in found)
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/path", "gs://bucket/path"])
-def test_an_output_in_a_bucket_is_of_a_later_version(url: str) -> None:
-    (found,) = mistakes(f"cohort: {{sql: SELECT 1}}\noutput: {url}\n")
-    assert "not in this version" in found
-    (found,) = mistakes(f"cohort: {{sql: SELECT 1}}\noutput: {{url: '{url}'}}\n")
-    assert "not in this version" in found
+def output_of(text: str) -> OutputConfig:
+    return parse_config(f"cohort: {{sql: SELECT 1}}\noutput: {text}\n").output
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket", "s3://bucket/path", "gs://bucket/a/b/", "file:///a"]
+)
+def test_outputs(url: str) -> None:
+    for output in (output_of(url), output_of(f"{{url: '{url}'}}"), output_config(url)):
+        assert output == OutputConfig(url=url)
+
+
+def test_an_output_behind_an_endpoint() -> None:
+    output = output_of("{url: s3://b/p, endpoint: 'http://10.0.0.1:1', region: r, allow_http: yes}")
+    assert output == output_config("s3://b/p", "http://10.0.0.1:1", "r", allow_http=True)
+    assert (output.endpoint, output.region) == ("http://10.0.0.1:1", "r")
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("s3://idc-open-data/x", "s3://idc-open-data/x is IDC's own bucket: name a folder, or"),
+        ("s3://idc-open-data-two", "IDC's own"),
+        ("gs://idc-open-idc1/x", "IDC's own"),
+        ("gs://public-datasets-idc/x", "IDC's own"),
+        ("{url: s3://idc-open-new/x, endpoint: 'http://127.0.0.1:1'}", "IDC's own"),
+        ("s3://", "names no bucket"),
+        ("gs:///path", "names no bucket"),
+        ("azure://bucket/path", "is no s3://, gs:// or file:// URL"),
+        ("https://bucket.s3.amazonaws.com/x", "is no s3://, gs:// or file:// URL"),
+        ("'s3://bucket/path?X-Amz-Signature=secret'", "the URL of an output has no query"),
+        ("{url: out, endpoint: 'https://s3.example.org'}", "endpoint is for a bucket"),
+        ("{url: out, region: eu-west-1}", "region is for a bucket, and out is a folder"),
+        ("{url: 'file:///out', allow_http: true}", "allow_http is for a bucket"),
+        ("{url: s3://b/p, endpoint: 'http://example.org'}", "plain http outside loopback"),
+        ("{url: s3://b/p, endpoint: 'http://169.254.169.254'}", "link-local"),
+        ("{url: s3://b/p, endpoint: 'https://me:secret@host'}", "holds credentials"),
+        ("{url: s3://b/p, anonymous: true}", "output.anonymous is no key of the config"),
+        ("{endpoint: 'https://host'}", "output.url is missing"),
+    ],
+)
+def test_outputs_that_are_refused(output: str, expected: str) -> None:
+    (found,) = mistakes(f"cohort: {{sql: SELECT 1}}\noutput: {output}\n")
+    assert found.startswith("line 2: output")
+    assert expected in found
+    assert "secret" not in found
+
+
+def test_mistakes_of_an_output_are_told_with_the_others() -> None:
+    found = mistakes("cohort: {}\noutput: {url: out, regoin: x, region: y}\n")
+    assert len(found) == 3
+    assert "did you mean region?" in "\n".join(found)
+    assert "region is for a bucket" in "\n".join(found)
+
+
+def test_an_output_named_without_a_config() -> None:
+    with pytest.raises(ConfigError, match=r"^output: region is for a bucket, and out is a folder$"):
+        output_config("out", region="r")
 
 
 ALLOWED = [

@@ -53,15 +53,22 @@ from .build import (
     uid,
     window_of,
 )
+from .faults.hostile import (
+    CONTENT,
+    LEAF,
+    NOT_DICOM,
+    REFERENCED,
+    TEXT,
+    WRONG,
+    item_of,
+    nested,
+)
 
 ALL_SYNTAXES = [EXPLICIT_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE, DEFLATED]
 BUILT = {
     "an image": image,
     "a report": report,
 }
-REFERENCED = 0x00081140
-CONTENT = 0x0040A730
-TEXT = 0x0040A160
 
 
 def attributes(*paths: str) -> tuple[Attribute, ...]:
@@ -628,19 +635,7 @@ def test_other_bytes_at_the_end_are_a_cut_element(tail: bytes) -> None:
 # what is no header
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"DICM",
-        bytes(131),
-        bytes(200),
-        b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>".ljust(500),
-        identity() + series(),
-        b"\0" * 127 + b"DICM" + identity(),
-        b"\0" * 128 + b"dicm" + identity(),
-    ],
-)
+@pytest.mark.parametrize("data", NOT_DICOM.values(), ids=NOT_DICOM.keys())
 def test_without_the_prefix_it_is_no_dicom(data: bytes) -> None:
     assert refused(data) == ErrorKind.NOT_DICOM
     with pytest.raises(InvalidDicomError):
@@ -649,117 +644,6 @@ def test_without_the_prefix_it_is_no_dicom(data: bytes) -> None:
 
 def test_the_prefix_alone_is_cut() -> None:
     assert refused(bytes(128) + b"DICM") in (ErrorKind.TRUNCATED, ErrorKind.NOT_DICOM)
-
-
-def item_of(content: bytes, **how: bool) -> bytes:
-    return LITTLE.item(content, **how)
-
-
-LEAF = LITTLE.element(TEXT, "UT", b"leaf")
-
-WRONG: dict[str, tuple[bytes, ErrorKind]] = {
-    "item at the top": (item_of(LEAF), ErrorKind.MALFORMED),
-    "item delimiter at the top": (LITTLE.item_end, ErrorKind.MALFORMED),
-    "sequence delimiter at the top": (LITTLE.sequence_end, ErrorKind.MALFORMED),
-    "value past the end": (LITTLE.element(TEXT, "UT", b"leaf", length=600), ErrorKind.TRUNCATED),
-    "length FFFFFFFE": (
-        LITTLE.element(TEXT, "UT", b"leaf", length=UNDEFINED - 1),
-        ErrorKind.TRUNCATED,
-    ),
-    "text of undefined length": (
-        LITTLE.element(TEXT, "UT", LEAF, length=UNDEFINED),
-        ErrorKind.MALFORMED,
-    ),
-    "sequence past the end": (
-        LITTLE.element(CONTENT, "SQ", item_of(LEAF), length=600),
-        ErrorKind.TRUNCATED,
-    ),
-    "sequence without delimiter": (
-        LITTLE.element(CONTENT, "SQ", item_of(LEAF), length=UNDEFINED),
-        ErrorKind.TRUNCATED,
-    ),
-    "item without delimiter": (
-        LITTLE.sequence(CONTENT, [LITTLE.mark(0xE000, UNDEFINED) + LEAF], defined=False),
-        ErrorKind.MALFORMED,
-    ),
-    "item longer than its sequence": (
-        LITTLE.sequence(CONTENT, [LITTLE.item(LEAF, length=len(LEAF) + 2)]) + series(),
-        ErrorKind.MALFORMED,
-    ),
-    "item past the end": (
-        LITTLE.sequence(CONTENT, [LITTLE.item(LEAF, length=600)], defined=False),
-        ErrorKind.TRUNCATED,
-    ),
-    "element longer than its item": (
-        LITTLE.sequence(
-            CONTENT, [LITTLE.item(LITTLE.element(TEXT, "UT", b"le", length=4)), item_of(LEAF)]
-        ),
-        ErrorKind.MALFORMED,
-    ),
-    "element where an item should be": (
-        LITTLE.sequence(CONTENT, [LEAF], defined=False),
-        ErrorKind.MALFORMED,
-    ),
-    "element where an item should be, length defined": (
-        LITTLE.sequence(CONTENT, [LEAF]),
-        ErrorKind.MALFORMED,
-    ),
-    "item delimiter where an item should be": (
-        LITTLE.sequence(CONTENT, [LITTLE.item_end], defined=False),
-        ErrorKind.MALFORMED,
-    ),
-    "item delimiter in an item of defined length": (
-        LITTLE.sequence(CONTENT, [item_of(LEAF + LITTLE.item_end)]),
-        ErrorKind.MALFORMED,
-    ),
-    "sequence delimiter in an item": (
-        LITTLE.sequence(CONTENT, [item_of(LEAF + LITTLE.sequence_end, defined=False)]),
-        ErrorKind.MALFORMED,
-    ),
-    "item in an item": (
-        LITTLE.sequence(CONTENT, [item_of(item_of(LEAF), defined=False)], defined=False),
-        ErrorKind.MALFORMED,
-    ),
-    "fragments without delimiter": (
-        LITTLE.element(0x00091010, "OB", item_of(b"1234"), length=UNDEFINED),
-        ErrorKind.TRUNCATED,
-    ),
-    "fragment of undefined length": (
-        LITTLE.element(0x00091010, "OB", LITTLE.mark(0xE000, UNDEFINED), length=UNDEFINED),
-        ErrorKind.MALFORMED,
-    ),
-    "no fragment": (
-        LITTLE.element(0x00091010, "OB", LEAF + LEAF, length=UNDEFINED),
-        ErrorKind.MALFORMED,
-    ),
-    "fragment past the end": (
-        LITTLE.element(0x00091010, "OB", LITTLE.mark(0xE000, 600), length=UNDEFINED),
-        ErrorKind.TRUNCATED,
-    ),
-    "undefined item past its sequence": (
-        LITTLE.element(CONTENT, "SQ", item_of(LEAF, defined=False) + LEAF, length=8 + len(LEAF))[
-            : 12 + 16 + len(LEAF)
-        ]
-        + series(),
-        ErrorKind.MALFORMED,
-    ),
-    "undefined sequence past the item that holds it": (
-        LITTLE.sequence(
-            REFERENCED,
-            [
-                LITTLE.item(
-                    LITTLE.sequence(CONTENT, [item_of(LEAF)], defined=False), length=12 + 8
-                ),
-                item_of(b""),
-            ],
-        ),
-        ErrorKind.MALFORMED,
-    ),
-    "delimiter between the items of a defined length": (
-        LITTLE.sequence(CONTENT, [item_of(LEAF), LITTLE.sequence_end, item_of(LEAF)]),
-        ErrorKind.MALFORMED,
-    ),
-}
 
 
 @pytest.mark.parametrize(("dataset", "kind"), WRONG.values(), ids=WRONG.keys())
@@ -783,13 +667,6 @@ def test_errors_tell_no_values() -> None:
 
 
 # limits
-
-
-def nested(depth: int, *, defined: bool) -> bytes:
-    made = LEAF
-    for _ in range(depth):
-        made = LITTLE.sequence(CONTENT, [LITTLE.item(made, defined=defined)], defined=defined)
-    return part10(identity() + made)
 
 
 @pytest.mark.parametrize("defined", [True, False])

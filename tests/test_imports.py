@@ -17,7 +17,7 @@ MODULES = {
 }
 PLACES = {
     "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
-    "distributed": {"harvest.runner"},
+    "distributed": {"harvest.cluster"},
     "duckdb": {"harvest.cohort", "harvest.manifest", "harvest.views"},
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
     "idc_index": {"harvest.idc_index"},

@@ -21,7 +21,8 @@ from harvest.listing import (
 from harvest.store.protocol import Listed
 from harvest.store.urls import idc_series_url, parse_url
 from tests import conftest
-from tests.conftest import Gate, OwnSeries
+from tests.conftest import OwnSeries
+from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 
 

@@ -16,13 +16,14 @@ from harvest import planning
 from harvest.config import Config
 from harvest.errors import HarvestError, OutputError, StoreUnavailable
 from harvest.listing import ListedSeries, ListingTask
-from harvest.output import LocalOutput, open_output
+from harvest.output import Output, open_output
 from harvest.plan import Plan, check_output, load_plan
 from harvest.planning import make_plan
 from harvest.rows import Planned
 from harvest.table import PLAN_ROW, SERIES_PLAN, read_arrow, read_plan_rows
 from tests import conftest
-from tests.conftest import SQL_GENERATED, Gate, OwnSeries
+from tests.conftest import SQL_GENERATED, OwnSeries
+from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 
 EVERYTHING = "SELECT SeriesInstanceUID FROM index"
@@ -34,7 +35,7 @@ def planned(config: Config, **options: Any) -> tuple[Plan, list[Planned]]:
     return made, rows_of(made, output)
 
 
-def rows_of(made: Plan, output: LocalOutput) -> list[Planned]:
+def rows_of(made: Plan, output: Output) -> list[Planned]:
     return [row for part in made.partitions for row in read_plan_rows(output, part.number)]
 
 

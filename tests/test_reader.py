@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harvest.config import SourceConfig
+from harvest.config import OutputConfig, SourceConfig
 from harvest.errors import StoreUnavailable
-from harvest.output import open_output
-from harvest.planning import make_plan
+from harvest.object_reader import PIXEL_AREA_BYTES
 from harvest.profile import resolve_attributes
-from harvest.reader import PIXEL_AREA_BYTES, ReadTask, read_objects, read_task
+from harvest.reader import ReadTask, read_objects
 from harvest.rows import Planned, Row
+from harvest.table import part_of
 from harvest.walk import HeaderLimits
 from harvest.window import FIRST_RANGE_BYTES
 from tests import conftest
-from tests.conftest import Fault, Gate, OwnSeries
+from tests.conftest import OwnSeries
+from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab, servers
 
 ATTRIBUTES = resolve_attributes(("core",), ())
@@ -28,9 +28,8 @@ WAYS = ("obstore-aws", "sdk-aws", "obstore-gcs", "sdk-gcs")
 
 def task_of(source: dict[str, Any], **more: Any) -> ReadTask:
     defaults: dict[str, Any] = {
-        "plan": "plan",
-        "partition": 0,
-        "output": "",
+        "part": part_of("plan", 0),
+        "output": OutputConfig(url="out"),
         "source": SourceConfig.model_validate(source),
         "attributes": ATTRIBUTES,
         "limits": HeaderLimits(),
@@ -352,23 +351,7 @@ def test_a_bug_of_ours_is_one_row(
     def broken(*_: Any) -> None:
         raise RuntimeError("SECRET-PATIENT")
 
-    monkeypatch.setattr("harvest.reader.ok_row", broken)
+    monkeypatch.setattr("harvest.object_reader.ok_row", broken)
     rows = read_objects(planned_of(small), task_of(conftest.source_of(lab)))
     assert [(row["error"], row["retryable"]) for row in rows] == [("internal", True)] * 3
     assert all("SECRET" not in row["error_detail"] for row in rows)
-
-
-@pytest.mark.parametrize("workers", [1, 4])
-def test_the_rate_of_a_run_is_divided_among_its_workers(tmp_path: Path, workers: int) -> None:
-    conftest.write_dicom(tmp_path / "in" / "1.dcm", "1.2.3")
-    config = conftest.config_of(
-        tmp_path / "out",
-        {"prefix": str(tmp_path / "in")},
-        limits={"concurrency": 48, "requests_per_second": 100},
-    )
-    output = open_output(config.output.url)
-    plan = make_plan(config, output)
-    task = read_task(config, plan, output, workers)
-    assert (task.plan, task.threads) == (plan.identity, 48)
-    assert task.requests_per_second == 100 / workers
-    assert len(pickle.dumps(task)) < 100_000

@@ -18,21 +18,21 @@ import pandas as pd  # type: ignore[import-untyped]
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from distributed import Client
 
 import harvest
 from harvest import planning as planning
 from harvest import runner
-from harvest.config import ClusterConfig, Config
-from harvest.errors import ExitCode, HarvestError, OutputError, StoreUnavailable
-from harvest.output import LocalOutput, open_output
+from harvest.config import Config
+from harvest.errors import ExitCode, HarvestError, OutputError, RunAgain, StoreUnavailable
+from harvest.output import Output, open_output
 from harvest.plan import load_plan
 from harvest.planning import make_plan
 from harvest.reader import PartitionRead
 from harvest.runner import Outcome, run
 from harvest.table import parts_folder
 from tests import conftest, oracle
-from tests.conftest import SQL_GENERATED, Gate
+from tests.conftest import SQL_GENERATED
+from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 
 EVERYTHING = "SELECT SeriesInstanceUID FROM index"
@@ -262,7 +262,7 @@ def generated(
     return config, run(config)
 
 
-def parts_of(output: LocalOutput) -> list[str]:
+def parts_of(output: Output) -> list[str]:
     plan = load_plan(output)
     assert plan is not None
     return output.names(parts_folder(plan.identity))
@@ -527,15 +527,13 @@ def test_lost_parts_are_read_again(
 ) -> None:
     config = lab_config(lab, tmp_path / "out", scheduler, source={"endpoint": s3_gate.url})
     first = Recorder()
-    real = runner._publish
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "_publish", lambda *_: (_ for _ in ()).throw(_Stop()))
+        patch.setattr(runner, "publish", lambda *_: (_ for _ in ()).throw(_Stop()))
         with pytest.raises(_Stop):
             run(config, first)
-    assert runner._publish is real
     output = open_output(config.output.url)
     names = parts_of(output)
-    output.path(names[1]).unlink()
+    output.remove(names[1])
     lost = next(part for part in first.parts if part.partition == 1)
     before = len(s3_gate.seen)
     second = Recorder()
@@ -546,23 +544,31 @@ def test_lost_parts_are_read_again(
     assert without_traffic(conftest.instances(tmp_path / "out")) == expected
 
 
-def test_a_part_that_is_damaged_is_named_and_nothing_is_published(
-    lab: Lab, tmp_path: Path, scheduler: str
+def test_a_damaged_part_is_removed_and_read_again(
+    lab: Lab, tmp_path: Path, scheduler: str, generated: tuple[Config, Outcome]
 ) -> None:
     config = lab_config(lab, tmp_path / "out", scheduler)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "_publish", lambda *_: (_ for _ in ()).throw(_Stop()))
+        patch.setattr(runner, "publish", lambda *_: (_ for _ in ()).throw(_Stop()))
         with pytest.raises(_Stop):
             run(config)
     output = open_output(config.output.url)
     names = parts_of(output)
-    shutil.copy(output.path(names[-1]), output.path(names[0]))
-    with pytest.raises(OutputError, match=names[0]):
-        run(config)
-    assert not list((tmp_path / "out").rglob("*.parquet"))
-    output.path(names[0]).write_bytes(b"torn")
-    with pytest.raises(OutputError, match=names[0]):
-        run(config)
+    for damage in (output.read(names[-1]), b"torn", b""):
+        output.write(names[0], damage)
+        with pytest.raises(RunAgain, match=names[0]):
+            run(config)
+        assert not list((tmp_path / "out").rglob("*.parquet"))
+        assert names[0] not in parts_of(output)
+        if damage:
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(_Stop):
+                patch.setattr(runner, "publish", lambda *_: (_ for _ in ()).throw(_Stop()))
+                run(config)
+    told = Recorder()
+    assert run(config, told).errors == {}
+    assert [part.partition for part in told.parts] == [0]
+    expected = conftest.instances(Path(generated[0].output.url))
+    assert without_traffic(conftest.instances(tmp_path / "out")) == without_traffic(expected)
 
 
 def test_another_config_on_the_same_output(copy: Config, tmp_path: Path, s3_gate: Gate) -> None:
@@ -689,21 +695,6 @@ def test_a_store_that_is_away_for_a_small_cohort(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_a_scheduler_that_is_not_there(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address = f"tcp://127.0.0.1:{servers.free_port()}"
-    config = lab_config(lab, tmp_path / "out", address)
-
-    def impatient(*args: Any, **more: Any) -> Any:
-        return Client(*args, **{**more, "timeout": 1})  # type: ignore[no-untyped-call]
-
-    monkeypatch.setattr("harvest.runner.Client", impatient)
-    with pytest.raises(StoreUnavailable, match=rf"{address} does not answer"):
-        run(config)
-    assert not (tmp_path / "out" / "manifest.json").exists()
-
-
 def test_two_runs_at_once_on_one_scheduler(lab: Lab, scheduler: str, tmp_path: Path) -> None:
     def harvested(modality: str) -> Outcome:
         sql = f"{SQL_GENERATED} AND Modality = '{modality}'"
@@ -723,39 +714,3 @@ def test_two_runs_at_once_on_one_scheduler(lab: Lab, scheduler: str, tmp_path: P
     }
     for name in modalities:
         assert {row["Modality"] for row in conftest.instances(tmp_path / name)} == {name}
-
-
-@pytest.fixture
-def temporary_cluster() -> Iterator[Any]:
-    from distributed import LocalCluster
-
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-    ) as cluster:
-        yield cluster
-
-
-def test_a_worker_that_dies_is_replaced(
-    lab: Lab, tmp_path: Path, temporary_cluster: Any, generated: tuple[Config, Outcome]
-) -> None:
-    config = lab_config(lab, tmp_path / "out", temporary_cluster.scheduler_address)
-
-    class Killing(Recorder):
-        def partition(self, part: PartitionRead) -> None:
-            super().partition(part)
-            if len(self.parts) == 1:
-                os.kill(next(iter(temporary_cluster.workers.values())).pid, 9)
-
-    told = Killing()
-    ended = run(config, told)
-    assert (ended.rows, ended.errors) == (generated[1].rows, {})
-    rows = conftest.instances(tmp_path / "out")
-    expected = conftest.instances(Path(generated[0].output.url))
-    assert without_traffic(rows) == without_traffic(expected)
-
-
-def test_no_worker_profiles(scheduler: str, tmp_path: Path) -> None:
-    """Dask's profiler can lock up CPython 3.11: it is stopped where partitions are read."""
-    with runner.cluster_client(ClusterConfig(address=scheduler)) as client:
-        running = client.run(lambda dask_worker: "profile" in dask_worker.periodic_callbacks)
-    assert set(running.values()) == {False}

@@ -14,7 +14,7 @@ import harvest
 from harvest.errors import ErrorKind, ObjectError
 from harvest.single import ElementReport
 from tests import conftest
-from tests.conftest import Gate
+from tests.faults.proxy import Gate
 from tests.lab import Lab
 
 

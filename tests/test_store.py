@@ -14,14 +14,22 @@ from typing import Any, Final
 import obstore
 import pytest
 
-from harvest.config import SourceConfig
-from harvest.errors import ErrorKind, ObjectError
-from harvest.store import open_store
+from harvest.config import OutputConfig, SourceConfig
+from harvest.errors import ErrorKind, ObjectError, OutputError
+from harvest.store import open_bucket, open_store, with_boto3
 from harvest.store.faults import check_range, parse_content_range
-from harvest.store.protocol import EmptyObject, Listed, ObjectStore, Version, unquoted
+from harvest.store.protocol import (
+    EmptyObject,
+    Listed,
+    ObjectStore,
+    Version,
+    WritableBucket,
+    unquoted,
+)
 from harvest.store.urls import ObjectUrl, parse_url
+from harvest.store.with_boto3 import Boto3Bucket
 from tests import conftest
-from tests.conftest import Fault, Gate
+from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab, servers
 
 REMOTE: Final = ("obstore-aws", "sdk-aws", "obstore-gcs", "sdk-gcs")
@@ -494,3 +502,152 @@ def test_versions_are_values() -> None:
     assert Version('"a"') == Version('"a"')
     assert unquoted('"a"') == unquoted("a") == "a"
     assert unquoted(None) is None
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Writing:
+    """A bucket that is written to, through a gate, and a prefix of its own."""
+
+    bucket: WritableBucket
+    prefix: str
+    gate: Gate
+
+    @property
+    def key(self) -> str:
+        return f"{self.prefix}a b+c%20/ü"
+
+
+@pytest.fixture(params=["s3", "gs"])
+def writing(
+    request: pytest.FixtureRequest, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Writing]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.S3_ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.S3_SECRET_KEY)
+    prefix = f"test-store-{uuid.uuid4()}/"
+    with conftest.gate((lab.s3 if request.param == "s3" else lab.gcs).endpoint) as gate:
+        output = OutputConfig(url=f"{request.param}://{servers.OUTPUT_BUCKET}", endpoint=gate.url)
+        yield Writing(open_bucket(parse_url(output.url), output), prefix, gate)
+
+
+def test_a_bucket_gives_back_what_was_put(writing: Writing) -> None:
+    bucket, key = writing.bucket, writing.key
+    assert bucket.read(key) is None
+    assert bucket.put(key, CONTENT, None, "one")
+    found = bucket.read(key)
+    assert found is not None
+    assert found[0] == CONTENT
+    assert not bucket.put(key, b"other", None, "two")
+    assert bucket.put(key, b"other", found[1], "two")
+    assert not bucket.put(key, b"third", found[1], "three")
+    assert bucket.get(key, 1, 3, None).data == b"th"
+    assert not bucket.put(f"{key}-absent", b"x", found[1], "four")
+
+
+def test_whose_write_came_through(writing: Writing) -> None:
+    bucket, key = writing.bucket, writing.key
+    assert bucket.put(key, b"same", None, "one")
+    # a client that did not hear the answer asks again; another one with the same bytes does not
+    assert bucket.put(key, b"same", None, "one")
+    assert not bucket.put(key, b"same", None, "two")
+
+
+def test_an_upload_replaces(writing: Writing, tmp_path: Path) -> None:
+    bucket, key = writing.bucket, writing.key
+    for content in (b"one", b"", CONTENT):
+        bucket.upload(key, write(tmp_path / "x", content))
+        found = bucket.read(key)
+        assert found is not None
+        assert found[0] == content
+
+
+def test_entries_end_at_the_next_slash(writing: Writing) -> None:
+    bucket, prefix = writing.bucket, writing.prefix
+    for key in ("a", "b/c", "b/d", "b-e", "f/g/h"):
+        bucket.put(prefix + key, b"x", None, "one")
+
+    def entries(folder: str) -> list[str]:
+        found = [entry for page in bucket.entries(prefix + folder) for entry in page]
+        return sorted(entry.removeprefix(prefix) for entry in found)
+
+    assert entries("") == ["a", "b-e", "b/", "f/"]
+    assert entries("b/") == ["b/c", "b/d"]
+    assert entries("none/") == []
+    bucket.delete([f"{prefix}b/c", f"{prefix}none", f"{prefix}a"])
+    left = {entry.key.removeprefix(prefix) for entry in listed(bucket, prefix)}
+    assert left == {"b-e", "b/d", "f/g/h"}
+    bucket.delete([])
+
+
+def test_credentials_of_a_write(writing: Writing) -> None:
+    writing.bucket.put(writing.key, b"x", None, "one")
+    signed = {"authorization" in seen.headers for seen in writing.gate.seen}
+    # an emulator is sent none
+    assert signed == {isinstance(writing.bucket, Boto3Bucket)}
+    assert servers.S3_SECRET_KEY not in repr(writing.gate.seen)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (400, ErrorKind.DENIED),
+        (401, ErrorKind.DENIED),
+        (403, ErrorKind.DENIED),
+        (404, ErrorKind.NOT_FOUND),
+        (405, ErrorKind.DENIED),
+        (408, ErrorKind.UNAVAILABLE),
+        (409, ErrorKind.UNAVAILABLE),
+        (429, ErrorKind.UNAVAILABLE),
+        (500, ErrorKind.UNAVAILABLE),
+        (503, ErrorKind.UNAVAILABLE),
+    ],
+)
+def test_faults_of_a_write(
+    writing: Writing, code: int, kind: ErrorKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(with_boto3, "WRITE_ATTEMPTS", 1)
+    bucket = writing.bucket
+    if isinstance(bucket, Boto3Bucket):
+        bucket = with_boto3.open_boto3_bucket(
+            servers.OUTPUT_BUCKET, writing.gate.url, None, allow_http=False
+        )
+    writing.gate.always = conftest.status(code)
+    error = raised(lambda: bucket.put(writing.key, b"x", None, "one"))
+    assert error.kind == kind
+    for secret in (writing.gate.url, writing.key):
+        assert secret not in str(error)
+
+
+@pytest.mark.parametrize("writing", ["s3"], indirect=True)
+def test_objects_that_cannot_be_removed(writing: Writing) -> None:
+    answer = "<DeleteResult><Error><Key>x</Key><Code>{}</Code></Error></DeleteResult>"
+    for code, kind in (
+        ("AccessDenied", ErrorKind.DENIED),
+        ("InternalError", ErrorKind.UNAVAILABLE),
+    ):
+        writing.gate.faults.append(conftest.status(200, answer.format(code).encode()))
+        assert raised(lambda: writing.bucket.delete(["x"])).kind == kind
+
+
+@pytest.mark.parametrize("endpoint", ["http://no host", "https://me:hunter2@127.0.0.1"])
+@pytest.mark.parametrize(
+    ("scheme", "variable"), [("s3", "AWS_ENDPOINT_URL"), ("gs", "STORAGE_EMULATOR_HOST")]
+)
+def test_an_endpoint_of_the_environment_that_cannot_be(
+    scheme: str, variable: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.S3_ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.S3_SECRET_KEY)
+    monkeypatch.setenv(variable, endpoint)
+    output = OutputConfig(url=f"{scheme}://some-bucket")
+    with pytest.raises(OutputError, match="some-bucket") as found:
+        open_bucket(parse_url(output.url), output)
+    assert "hunter2" not in str(found.value)
+
+
+def test_a_bucket_that_google_cannot_have(lab: Lab) -> None:
+    output = OutputConfig(url="gs://bucket_", endpoint=lab.gcs.endpoint)
+    with pytest.raises(OutputError, match="gs://bucket_"):
+        open_bucket(parse_url(output.url), output)

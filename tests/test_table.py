@@ -1,7 +1,8 @@
-"""Tables as files: parts, final files, counts."""
+"""Tables as files: plan rows, parts, final files."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,21 @@ from harvest.rows import Planned
 from harvest.schema import instances_schema
 from harvest.table import (
     PLAN_ROW,
-    SERIES_PLAN,
-    part_name,
+    DamagedPart,
+    Part,
+    part_of,
     partition_name,
-    publish_instances,
-    publish_series,
     read_json,
+    read_parquet,
+    read_part,
     read_plan_rows,
-    rows_of_part,
-    status_counts,
+    table_of,
     write_arrow,
     write_json,
+    write_parquet,
     write_part,
 )
+from tests import conftest
 
 SCHEMA = instances_schema(resolve_attributes((), ("Modality", "SeriesInstanceUID")))
 PROPERTIES = {"harvest.plan": "abc"}
@@ -39,49 +42,89 @@ def output(tmp_path: Path) -> LocalOutput:
     return LocalOutput(tmp_path / "out")
 
 
-def parts(*numbers: int) -> list[str]:
-    return [part_name("plan", number) for number in numbers]
-
-
-def row(number: int, status: str = "ok", series: str | None = "s", **more: Any) -> dict[str, Any]:
+def row(number: int) -> dict[str, Any]:
     return {
         "url": f"s3://b/{number:06d}",
-        "status": status,
-        "crdc_series_uuid": series,
-        "requests": 1,
-        "bytes_read": 10,
-        "header_bytes": 5 if status == "ok" else None,
-        **more,
+        "status": "ok",
+        "crdc_instance_uuid": f"uuid {number}",
+        "SeriesInstanceUID": "1.2",
     }
+
+
+def store_plan(output: LocalOutput, partition: int, rows: list[dict[str, Any]]) -> Part:
+    planned = [{"url": each["url"]} for each in rows]
+    batch = pa.RecordBatch.from_pylist(planned, schema=PLAN_ROW)
+    write_arrow(output, partition_name(partition), [batch], PLAN_ROW)
+    return part_of("plan", partition)
 
 
 def test_plan_rows_come_back(output: LocalOutput) -> None:
     planned = Planned("s3://b/k", 5, "e", "s", "i", "1.2")
-    names = PLAN_ROW.names
-    values = {name: getattr(planned, name) for name in names}
+    values = {name: getattr(planned, name) for name in PLAN_ROW.names}
     batch = pa.RecordBatch.from_pylist([values], schema=PLAN_ROW)
     assert write_arrow(output, partition_name(3), [batch, batch], PLAN_ROW) == 2
     assert read_plan_rows(output, 3) == [planned, planned]
     assert not partition_name(3).endswith(".parquet")
 
 
-def test_a_part_of_another_schema_has_no_rows(output: LocalOutput) -> None:
-    write_part(output, part_name("plan", 0), [row(1), row(2)], SCHEMA)
-    assert rows_of_part(output, part_name("plan", 0), SCHEMA) == 2
+def test_a_part_comes_back_and_is_the_same_bytes_again(output: LocalOutput) -> None:
+    rows = [row(number) for number in range(5)]
+    part = store_plan(output, 2, rows)
+    write_part(output, part, table_of(rows, SCHEMA))
+    content = output.read(part.name)
+    assert read_part(output, part, SCHEMA).equals(table_of(rows, SCHEMA))
+    write_part(output, part, pa.concat_tables([table_of([each], SCHEMA) for each in rows]))
+    assert output.read(part.name) == content
+
+
+def test_a_part_of_some_rows(output: LocalOutput) -> None:
+    rows = [row(number) for number in range(5)]
+    part = replace(store_plan(output, 0, rows), rows=(1, 3), name="_harvest/some.arrow")
+    write_part(output, part, table_of([rows[1], rows[3]], SCHEMA))
+    assert read_part(output, part, SCHEMA)["url"].to_pylist() == [rows[1]["url"], rows[3]["url"]]
+    with pytest.raises(DamagedPart, match="other objects"):
+        read_part(output, replace(part, rows=(1, 2)), SCHEMA)
+
+
+def test_a_part_that_is_something_else_is_damaged(output: LocalOutput) -> None:
+    rows = [row(number) for number in range(3)]
+    part = store_plan(output, 0, rows)
+    write_part(output, part, table_of(rows[:2], SCHEMA))
+    with pytest.raises(DamagedPart, match="other objects"):
+        read_part(output, part, SCHEMA)
     other = instances_schema(resolve_attributes((), ("Modality",)))
-    assert rows_of_part(output, part_name("plan", 0), other) is None
-    write_part(output, part_name("plan", 1), [], SCHEMA)
-    assert rows_of_part(output, part_name("plan", 1), SCHEMA) == 0
+    write_part(output, part, table_of(rows, other))
+    with pytest.raises(DamagedPart, match="other columns"):
+        read_part(output, part, SCHEMA)
+    write_part(output, part, table_of(rows, SCHEMA))
+    with pytest.raises(DamagedPart, match="another plan"):
+        read_part(output, replace(part, plan="other"), SCHEMA)
+    content = output.read(part.name)
+    for cut in (0, 5, len(content) // 2, len(content) - 1):
+        output.write(part.name, content[:cut])
+        with pytest.raises(DamagedPart, match="no whole Arrow file"):
+            read_part(output, part, SCHEMA)
+    output.remove(part.name)
+    with pytest.raises(DamagedPart):
+        read_part(output, part, SCHEMA)
+
+
+def published(output: LocalOutput, counts: list[int]) -> table.PublishedFile:
+    numbers = iter(range(sum(counts)))
+    batches = [
+        batch
+        for count in counts
+        for batch in table_of([row(next(numbers)) for _ in range(count)], SCHEMA).to_batches()
+    ]
+    name = "instances/00007.parquet"
+    return write_parquet(output, name, batches, SCHEMA, PROPERTIES, rows=sum(counts))
 
 
 def test_final_files_are_the_same_bytes_again(output: LocalOutput) -> None:
-    for number in range(3):
-        rows = [row(10 * number + each) for each in range(10)]
-        write_part(output, part_name("plan", number), rows, SCHEMA)
-    first = publish_instances(output, 7, parts(0, 1, 2), SCHEMA, PROPERTIES)
+    first = published(output, [10, 10, 10])
     content = output.read(first.name)
-    assert (first.name, first.rows, first.bytes) == ("instances/00007.parquet", 30, len(content))
-    assert publish_instances(output, 7, parts(0, 1, 2), SCHEMA, PROPERTIES) == first
+    assert (first.rows, first.bytes) == (30, len(content))
+    assert published(output, [30]) == first
     assert output.read(first.name) == content
     urls = pq.read_table(output.path(first.name))["url"].to_pylist()
     assert urls == [f"s3://b/{n:06d}" for n in range(30)]
@@ -91,101 +134,42 @@ def test_row_groups_are_full_whatever_the_parts(
     output: LocalOutput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table, "ROW_GROUP_ROWS", 100)
-    for number, count in enumerate((70, 250, 1, 79, 5)):
-        rows = [row(1000 * number + each) for each in range(count)]
-        write_part(output, part_name("plan", number), rows, SCHEMA)
-    file = publish_instances(output, 0, parts(*range(5)), SCHEMA, PROPERTIES)
+    file = published(output, [70, 250, 1, 79, 5])
     metadata = pq.read_metadata(output.path(file.name))
     groups = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
     assert groups == [100, 100, 100, 100, 5]
     assert pq.read_table(output.path(file.name)).num_rows == file.rows == 405
+    batches = list(read_parquet(output, file.name, ["url"]))
+    assert sum(batch.num_rows for batch in batches) == 405
+    assert batches[0].schema.names == ["url"]
 
 
-def test_counts(output: LocalOutput) -> None:
-    rows = [
-        row(0),
-        row(1, "error", error="denied"),
-        row(2, "error", error="denied"),
-        row(3, "error", error="changed"),
-    ]
-    write_part(output, part_name("plan", 0), rows, SCHEMA)
-    file = publish_instances(output, 0, parts(0), SCHEMA, PROPERTIES)
-    counts = status_counts(output, [file])
-    assert (counts.ok, counts.errors) == (1, {"denied": 2, "changed": 1})
-    assert (counts.requests, counts.bytes_read, counts.header_bytes) == (4, 40, 5)
-
-
-def series_plan(output: LocalOutput, *uuids: str) -> None:
-    schema = pa.schema(
-        [
-            ("SeriesInstanceUID", pa.string()),
-            ("crdc_series_uuid", pa.string()),
-            ("instanceCount", pa.int64()),
-            ("instances_listed", pa.int64()),
-        ]
+def test_final_files_are_made_for_lookups(output: LocalOutput) -> None:
+    file = published(output, [30])
+    path = output.path(file.name)
+    columns = conftest.table(
+        "SELECT path_in_schema AS name, bloom_filter_offset IS NOT NULL AS bloom "
+        f"FROM parquet_metadata('{path}')"
     )
-    rows = [
-        {
-            "SeriesInstanceUID": f"uid {name}",
-            "crdc_series_uuid": name,
-            "instanceCount": 9,
-            "instances_listed": 3,
-        }
-        for name in uuids
-    ]
-    write_arrow(output, SERIES_PLAN, [pa.RecordBatch.from_pylist(rows, schema=schema)], schema)
+    filtered = {column["name"] for column in columns if column["bloom"]}
+    assert filtered == {"crdc_instance_uuid", "SeriesInstanceUID"}
+    (sorting,) = pq.read_metadata(path).row_group(0).sorting_columns
+    assert pq.read_schema(path).names[sorting.column_index] == "url"
+    # DuckDB itself says which row groups a filter excludes
+    for uuid, excluded in (("uuid 3", False), ("no uuid", True)):
+        probed = f"SELECT * FROM parquet_bloom_probe('{path}', 'crdc_instance_uuid', '{uuid}')"
+        assert [each["bloom_filter_excludes"] for each in conftest.table(probed)] == [excluded]
 
 
-def test_series_counts_over_several_files(output: LocalOutput) -> None:
-    series_plan(output, "b", "a", "never read")
-    write_part(
-        output, part_name("plan", 0), [row(0, series="a"), row(1, "error", series="a")], SCHEMA
-    )
-    write_part(output, part_name("plan", 1), [row(2, series="a"), row(3, series="b")], SCHEMA)
-    files = [publish_instances(output, n, parts(n), SCHEMA, PROPERTIES) for n in (0, 1)]
-    published = publish_series(output, files, PROPERTIES)
-    rows = pq.read_table(output.path(published.name)).to_pylist()
-    names = ("crdc_series_uuid", "instances_planned", "instances_ok", "instances_error")
-    assert [tuple(each[name] for name in names) for each in rows] == [
-        ("b", 1, 1, 0),
-        ("a", 3, 2, 1),
-        ("never read", 0, 0, 0),
-    ]
-    assert published.rows == 3
-    assert {each["instances_listed"] for each in rows} == {3}
-
-
-def test_series_that_only_headers_name(output: LocalOutput) -> None:
-    series_plan(output)
-    rows = [
-        row(0, series=None, SeriesInstanceUID="1.2"),
-        row(1, series=None, SeriesInstanceUID="1.2"),
-        row(2, "error", series=None),
-        row(3, series="known by its key", SeriesInstanceUID="1.9"),
-    ]
-    write_part(output, part_name("plan", 0), rows, SCHEMA)
-    files = [publish_instances(output, 0, parts(0), SCHEMA, PROPERTIES)]
-    published = publish_series(output, files, PROPERTIES)
-    found = {
-        (each["crdc_series_uuid"], each["SeriesInstanceUID"]): (
-            each["instances_planned"],
-            each["instances_ok"],
-        )
-        for each in pq.read_table(output.path(published.name)).to_pylist()
-    }
-    assert found[None, "1.2"] == (2, 2)
-    assert found[None, None] == (1, 0)
-    assert sum(planned for planned, _ in found.values()) == 4
-
-
-def test_series_of_a_profile_without_uids(output: LocalOutput) -> None:
-    schema = instances_schema(resolve_attributes((), ("Modality",)))
-    series_plan(output, "a")
-    write_part(output, part_name("plan", 0), [row(0, series="a"), row(1, series=None)], schema)
-    files = [publish_instances(output, 0, parts(0), schema, PROPERTIES)]
-    published = publish_series(output, files, PROPERTIES)
-    counts = pq.read_table(output.path(published.name))["instances_planned"].to_pylist()
-    assert counts == [1, 1]
+def test_a_flipped_bit_of_a_final_file_is_noticed(output: LocalOutput) -> None:
+    """Page checksums: whoever reads with them sees it."""
+    file = published(output, [30])
+    content = bytearray(output.read(file.name))
+    chunk = pq.read_metadata(output.path(file.name)).row_group(0).column(0)
+    content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 1
+    output.write(file.name, bytes(content))
+    with pytest.raises(OSError, match=r"checksum|CRC"):
+        pq.read_table(output.path(file.name), page_checksum_verification=True)
 
 
 def test_json(output: LocalOutput) -> None:

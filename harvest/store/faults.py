@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import ConfigError, ErrorKind, ObjectError
+from ..errors import ConfigError, ErrorKind, ObjectError, OutputError
+from .protocol import Version
 
 
 def no_credentials(cloud: str) -> ConfigError:
@@ -10,6 +11,15 @@ def no_credentials(cloud: str) -> ConfigError:
     return ConfigError(
         f"the environment has no {cloud} credentials that can be used: provide them (AWS_PROFILE "
         "must name a profile that exists), or set source.anonymous: true"
+    )
+
+
+def no_output_credentials(cloud: str) -> OutputError:
+    """Say that an output needs credentials and the environment has none."""
+    return OutputError(
+        f"the environment has no {cloud} credentials that can be used, and an output in a bucket "
+        "is never written without: provide them (AWS_PROFILE must name a profile that exists), "
+        "or name a folder"
     )
 
 
@@ -33,19 +43,45 @@ def unavailable(reason: str) -> ObjectError:
     return ObjectError(ErrorKind.UNAVAILABLE, reason)
 
 
-def by_status(status: int) -> ObjectError:
-    """Turn the HTTP status of a failed answer into an error."""
+def by_status(status: int, *, pinned: bool = False) -> ObjectError:
+    """Turn the HTTP status of a failed answer into an error.
+
+    Parameters
+    ----------
+    status
+        Of the answer.
+    pinned
+        One state of the object was insisted on: that it is gone or ends earlier is a change too.
+    """
+    if pinned and status in (404, 416):
+        return changed()
     if status == 404:
         return not_found()
     if status in (401, 403):
         return denied()
     if status == 301:
         return ObjectError(
-            ErrorKind.DENIED, "the bucket is in another region: name it in source.region"
+            ErrorKind.DENIED, "the bucket is in another region: name it in the config"
         )
     if status == 412:
         return changed()
     return unavailable(f"the store answered with status {status}")
+
+
+def of_write(status: int, code: str = "") -> ObjectError:
+    """Turn the HTTP status of a write that failed into an error.
+
+    Parameters
+    ----------
+    status
+        Of the answer.
+    code
+        The store's word for it, such as ``ExpiredToken``.
+    """
+    # 408 and 429 ask for patience, and so does S3's 409 (ConditionalRequestConflict)
+    if 400 <= status < 500 and status not in (404, 408, 409, 429):
+        return ObjectError(ErrorKind.DENIED, f"status {status} {code}".rstrip())
+    return by_status(status)
 
 
 def check_range(start: int, stop: int, size: int, first: int, received: int) -> None:
@@ -72,6 +108,35 @@ def check_range(start: int, stop: int, size: int, first: int, received: int) -> 
             f"the answer holds {received} bytes from offset {first} "
             f"where {min(stop, size) - start} from {start} were asked for"
         )
+
+
+def check_version(pinned: Version | None, found: Version) -> None:
+    """Check that an answer is the store's own, and of the state insisted on.
+
+    Parameters
+    ----------
+    pinned
+        The state insisted on; None for a first read.
+    found
+        That of the answer.
+
+    Raises
+    ------
+    ObjectError
+        ``unavailable``: it names no state, as every answer of S3 and GCS does and a page that a
+        network puts in its place does not; ``changed``: it is of another state, from a server
+        that ignores the condition.
+    """
+    if found.etag is None:
+        raise unavailable("the answer has no ETag: it is not the store's")
+    if pinned is None:
+        return
+    # GCS renews the ETag with the metadata, the generation with the content alone
+    by_generation = pinned.generation is not None
+    if by_generation and pinned.generation != found.generation:
+        raise changed()
+    if not by_generation and pinned.etag != found.etag:
+        raise changed()
 
 
 def parse_content_range(value: str | None) -> tuple[int, int]:

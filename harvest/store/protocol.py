@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
+
+CONNECT_SECONDS: Final = 10.0
+REQUEST_SECONDS: Final = 60.0
+"""Longest time for one request, unless less is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,59 @@ class ObjectStore(Protocol):
             Begin behind this key.
         """
         ...
+
+
+class WritableBucket(ObjectStore, Protocol):
+    """One bucket that is written to; an object appears whole, or not at all.
+
+    Every method raises `ObjectError` as those of `ObjectStore` do, where ``not_found`` means the
+    bucket. The clouds' own clients try again by themselves.
+    """
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """Return a whole object and what names this state of it, None where it is absent."""
+        ...
+
+    def put(self, key: str, data: bytes, version: str | None, writer: str) -> bool:
+        """Write an object only in the state that is asked for.
+
+        Parameters
+        ----------
+        key
+            Of the object.
+        data
+            Its new content.
+        version
+            The state, by `read`, that it must still be in; None where it must be absent.
+        writer
+            Names this attempt to write: by it a client that was cut off finds out that its write
+            came through, and tries again without fear.
+
+        Returns
+        -------
+        bool
+            False where it is in another state.
+        """
+        ...
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write an object from a local file, whatever was there."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; those that are gone already are no error."""
+        ...
+
+    def entries(self, prefix: str) -> Iterator[list[str]]:
+        """List the keys that begin with `prefix` as far as the next slash, page by page.
+
+        What ends in a slash holds further objects.
+        """
+        ...
+
+
+WRITER: Final = "harvest-writer"
+"""Name of the metadata in which `WritableBucket.put` keeps its `writer`."""
 
 
 def unquoted(etag: str | None) -> str | None:

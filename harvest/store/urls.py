@@ -68,6 +68,11 @@ def parse_url(text: str) -> ObjectUrl:
     return ObjectUrl("gs" if bucket in _ONLY_ON_GCS or scheme == "gs" else "s3", bucket, key)
 
 
+def is_idc(bucket: str) -> bool:
+    """Tell whether a bucket is one of IDC's own, which nobody else writes to."""
+    return bucket.startswith("idc-open-") or bucket in _ONLY_ON_GCS
+
+
 def _absolute(path: str) -> str:
     absolute = str(Path(path).expanduser().absolute())
     return absolute + "/" if path.endswith("/") and absolute != "/" else absolute

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config as ClientConfig
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
-from ..config import SourceConfig
+from ..config import SourceConfig, check_endpoint
+from ..errors import ErrorKind, ObjectError, OutputError
 from . import faults
-from .protocol import EmptyObject, Listed, Ranged, Version, unquoted
+from .protocol import (
+    CONNECT_SECONDS,
+    REQUEST_SECONDS,
+    WRITER,
+    EmptyObject,
+    Listed,
+    Ranged,
+    Version,
+    unquoted,
+)
 
-CONNECT_SECONDS = 10
-READ_SECONDS = 60
+WRITE_ATTEMPTS: Final = 6
+"""Of one request, with the backoff of botocore's standard mode in between."""
+_DELETED_AT_ONCE: Final = 1000
 
 
-def open_with_boto3(bucket: str, source: SourceConfig) -> Boto3Store:
+# neither a body that breaks off behind TLS nor a page instead of XML is an error of botocore's
+_FAILURES = (ClientError, BotoCoreError, ResponseParserError, HTTPError)
+
+
+def open_with_boto3(bucket: str, source: SourceConfig, seconds: float) -> Boto3Store:
     """Open a bucket; anonymous, or with the credentials that boto3 finds."""
     options: dict[str, Any] = {
         "retries": {"total_max_attempts": 1},
         "max_pool_connections": 64,
-        "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": READ_SECONDS,
+        "connect_timeout": min(CONNECT_SECONDS, seconds),
+        "read_timeout": seconds,
         # an endpoint in the environment or in ~/.aws must not redirect a public read
         "ignore_configured_endpoint_urls": True,
     }
@@ -73,10 +100,12 @@ class Boto3Store:
             with closing(answer["Body"]) as body:
                 first, size = faults.parse_content_range(answer.get("ContentRange"))
                 data = body.read()
-        except (ClientError, BotoCoreError) as error:
-            raise _translated(error) from None
+        except _FAILURES as error:
+            raise _translated(error, pinned=version is not None) from None
+        found = Version(answer.get("ETag"))
+        faults.check_version(version, found)
         faults.check_range(start, stop, size, first, len(data))
-        return Ranged(data, size, Version(answer["ETag"]))
+        return Ranged(data, size, found)
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
         """List objects; see `ObjectStore.list`."""
@@ -85,18 +114,172 @@ class Boto3Store:
         )
         try:
             for page in pages:
+                if "IsTruncated" not in page:
+                    # a page of HTML may well be XML, and would be an empty listing
+                    raise faults.unavailable("the answer is no listing")
                 yield [
                     Listed(found["Key"], found["Size"], unquoted(found.get("ETag")))
                     for found in page.get("Contents", [])
                 ]
-        except (ClientError, BotoCoreError) as error:
+        except _FAILURES as error:
             raise _translated(error) from None
 
 
-def _translated(error: ClientError | BotoCoreError) -> Exception:
+def _translated(error: Exception, *, pinned: bool = False) -> Exception:
     if isinstance(error, NoCredentialsError):
         return faults.denied()
     if isinstance(error, ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return EmptyObject() if status == 416 else faults.by_status(status)
+        status = _status(error)
+        if status == 416 and not pinned:
+            return EmptyObject()
+        return faults.by_status(status, pinned=pinned)
     return faults.unavailable(f"the request failed ({type(error).__name__})")
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def open_boto3_bucket(
+    bucket: str, endpoint: str | None, region: str | None, *, allow_http: bool
+) -> Boto3Bucket:
+    """Open a bucket to write to, with the credentials that boto3 finds.
+
+    Parameters
+    ----------
+    bucket
+        Its name.
+    endpoint, region
+        Where None, boto3's own: AWS_ENDPOINT_URL and AWS_REGION, or those of ~/.aws.
+    allow_http
+        Allow plain http outside loopback.
+
+    Raises
+    ------
+    OutputError
+        There are no credentials, or the endpoint is not safe.
+    """
+    options: dict[str, Any] = {
+        "retries": {"mode": "standard", "total_max_attempts": WRITE_ATTEMPTS},
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": REQUEST_SECONDS,
+    }
+    if endpoint:
+        options["s3"] = {"addressing_style": "path"}
+    try:
+        session = boto3.session.Session()
+        found = session.get_credentials()
+    except BotoCoreError:
+        found = None
+    if found is None:
+        raise faults.no_output_credentials("AWS")
+    try:
+        client = session.client(
+            "s3", region_name=region, endpoint_url=endpoint, config=ClientConfig(**options)
+        )
+    except ValueError:
+        # botocore repeats what it was given, which may hold a password
+        raise OutputError(f"output s3://{bucket}: its endpoint is no URL") from None
+    try:
+        # the environment's as well: credentials and tables are sent there
+        check_endpoint(client.meta.endpoint_url, allow_http=allow_http)
+    except ValueError as error:
+        raise OutputError(f"output s3://{bucket}: {error}") from None
+    return Boto3Bucket(bucket, client)
+
+
+class Boto3Bucket(Boto3Store):
+    """One S3 bucket through boto3, to be written to; see `WritableBucket`."""
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """Read a whole object; see `WritableBucket.read`."""
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with closing(answer["Body"]) as body:
+                return body.read(), answer["ETag"]
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) == "NoSuchKey":
+                return None
+            raise _of_write(error) from None
+
+    def put(self, key: str, data: bytes, version: str | None, writer: str) -> bool:
+        """Write an object in one state only; see `WritableBucket.put`."""
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, Metadata={WRITER: writer}, **condition
+            )
+        except (ClientError, BotoCoreError) as error:
+            # S3 says of an absent object that it cannot match
+            if _code(error) == "NoSuchKey":
+                return False
+            if _status(error) == 412:
+                return self._writer(key) == writer
+            raise _of_write(error) from None
+        return True
+
+    def _writer(self, key: str) -> str | None:
+        try:
+            head = self._client.head_object(Bucket=self._bucket, Key=key)
+        except (ClientError, BotoCoreError) as error:
+            if _status(error) == 404:
+                return None
+            raise _of_write(error) from None
+        found: str | None = head["Metadata"].get(WRITER)
+        return found
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write an object from a file, a large one in parts; see `WritableBucket.upload`."""
+        try:
+            with path.open("rb") as file:
+                self._client.upload_fileobj(file, self._bucket, key)
+        except (ClientError, BotoCoreError) as error:
+            raise _of_write(error) from None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; see `WritableBucket.delete`."""
+        rest = list(keys)
+        for start in range(0, len(rest), _DELETED_AT_ONCE):
+            names = [{"Key": key} for key in rest[start : start + _DELETED_AT_ONCE]]
+            try:
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": names, "Quiet": True}
+                )
+            except (ClientError, BotoCoreError) as error:
+                raise _of_write(error) from None
+            for failed in answer.get("Errors", []):
+                denied = failed.get("Code") == "AccessDenied"
+                raise faults.denied() if denied else faults.unavailable("objects are not removed")
+
+    def entries(self, prefix: str) -> Iterator[list[str]]:
+        """List as far as the next slash; see `WritableBucket.entries`."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix, Delimiter="/"
+        )
+        try:
+            for page in pages:
+                folders = [found["Prefix"] for found in page.get("CommonPrefixes", [])]
+                yield folders + [found["Key"] for found in page.get("Contents", [])]
+        except (ClientError, BotoCoreError) as error:
+            raise _of_write(error) from None
+
+
+def _code(error: ClientError | BotoCoreError) -> str:
+    return str(error.response["Error"].get("Code")) if isinstance(error, ClientError) else ""
+
+
+def _status(error: ClientError | BotoCoreError) -> int:
+    if not isinstance(error, ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+# what stays wrong until the user does something about it
+_LASTING = (CredentialRetrievalError, ParamValidationError, SSOError, TokenRetrievalError)
+
+
+def _of_write(error: ClientError | BotoCoreError) -> Exception:
+    if isinstance(error, ClientError):
+        return faults.of_write(_status(error), _code(error))
+    if isinstance(error, _LASTING):
+        return ObjectError(ErrorKind.DENIED, type(error).__name__)
+    return _translated(error)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from obstore.exceptions import (
     BaseError,
@@ -20,7 +21,7 @@ from obstore.store import GCSStore, S3Store
 from ..config import SourceConfig
 from ..errors import ErrorKind, ObjectError
 from . import faults
-from .protocol import EmptyObject, Listed, Ranged, Version, unquoted
+from .protocol import CONNECT_SECONDS, EmptyObject, Listed, Ranged, Version, unquoted
 from .urls import Scheme
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 _FAILURES = (BaseError, FileNotFoundError, ValueError)
 # obstore opens the file that it names even where it is to send no credentials
 _GOOGLE_CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
-CONNECT_SECONDS = 10
-REQUEST_SECONDS = 60
 
 
-def open_with_obstore(scheme: Scheme, bucket: str, source: SourceConfig) -> ObstoreStore:
+def open_with_obstore(
+    scheme: Scheme, bucket: str, source: SourceConfig, seconds: float
+) -> ObstoreStore:
     """Open a bucket.
 
     Parameters
@@ -46,14 +47,16 @@ def open_with_obstore(scheme: Scheme, bucket: str, source: SourceConfig) -> Obst
         Its name.
     source
         Endpoint, region and whether to send credentials.
+    seconds
+        Longest time for one request.
     """
     # the clients' own retries are off: every request is counted, and backing off is ours
     common: dict[str, Any] = {
         "retry_config": {"max_retries": 0},
         "client_options": {
             "allow_http": bool(source.endpoint and source.endpoint.startswith("http://")),
-            "connect_timeout": f"{CONNECT_SECONDS}s",
-            "timeout": f"{REQUEST_SECONDS}s",
+            "connect_timeout": f"{min(CONNECT_SECONDS, seconds)}s",
+            "timeout": f"{seconds}s",
         },
     }
     if scheme == "gs":
@@ -136,18 +139,41 @@ class ObstoreStore:
             data = bytes(result.bytes())
         except _FAILURES as error:
             raise _translated(error, pinned=version is not None) from None
+        # a version of S3 is no generation: to read by it takes a right of its own
+        generation = result.meta["version"] if isinstance(self._store, GCSStore) else None
+        found = Version(result.meta["e_tag"], generation)
+        faults.check_version(version, found)
         size = result.meta["size"]
         faults.check_range(start, stop, size, result.range[0], len(data))
-        found = Version(result.meta["e_tag"], result.meta["version"])
         return Ranged(data, size, found)
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
         """List objects; see `ObjectStore.list`."""
+        found = False
         try:
             for page in self._store.list(prefix or None, offset=after, chunk_size=1000):
+                found = True
                 yield [Listed(meta["path"], meta["size"], unquoted(meta["e_tag"])) for meta in page]
         except _FAILURES as error:
             raise _translated(error, pinned=False) from None
+        if not found:
+            self._check_store(prefix)
+
+    def _check_store(self, prefix: str) -> None:
+        """Check that whoever lists nothing is a store, and not a page that happens to be XML.
+
+        Raises
+        ------
+        ObjectError
+            ``unavailable``: it serves what no store has.
+        """
+        try:
+            self._store.head(f"{prefix}{uuid4()}")
+        except (FileNotFoundError, PermissionDeniedError, UnauthenticatedError):
+            return
+        except _FAILURES as error:
+            raise _translated(error, pinned=False) from None
+        raise faults.unavailable("the answer is no listing")
 
 
 # obstore exposes no status: its text is all there is
@@ -171,8 +197,8 @@ def _translated(error: Exception, *, pinned: bool) -> Exception:
     status = _STATUS.search(text)
     if status is None:
         return faults.unavailable(f"the request failed ({type(error).__name__})")
-    if status[1] == "416":
+    if status[1] == "416" and not pinned:
         return EmptyObject()
     if "no bucket named" in text:  # fake-gcs-server says so with status 500
         return faults.not_found()
-    return faults.by_status(int(status[1]))
+    return faults.by_status(int(status[1]), pinned=pinned)

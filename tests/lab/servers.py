@@ -36,6 +36,8 @@ S3_SECRET_KEY: Final = "labsecret"
 S3_REGION: Final = "us-east-1"
 PRIVATE_BUCKET: Final = "private-bucket"
 """A bucket on SeaweedFS that only the signed administrator can read."""
+OUTPUT_BUCKET: Final = "outputs"
+"""A bucket on either server, empty at first, that on SeaweedFS only the administrator can use."""
 
 _PARTS: Final = ("master", "volume", "filer", "s3")
 _ATTEMPTS: Final = 3
@@ -120,13 +122,15 @@ def start_seaweedfs(directory: Path, anonymous_buckets: Sequence[str]) -> Server
     Returns
     -------
     Server
-        The S3 endpoint, ready for requests, and the pid for `stop`.
+        The S3 endpoint, ready for requests and with `OUTPUT_BUCKET`, and the pid for `stop`.
     """
     directory = directory.absolute()
     (directory / "data").mkdir(parents=True, exist_ok=True)
     identities = directory / "s3.json"
     identities.write_text(json.dumps(_identities(anonymous_buckets)))
-    return _start("seaweedfs", directory, lambda: _seaweedfs_command(directory, identities))
+    server = _start("seaweedfs", directory, lambda: _seaweedfs_command(directory, identities))
+    create_s3_bucket(server, OUTPUT_BUCKET)
+    return server
 
 
 def start_fake_gcs(directory: Path) -> Server:
@@ -140,11 +144,13 @@ def start_fake_gcs(directory: Path) -> Server:
     Returns
     -------
     Server
-        The endpoint of the JSON and the XML API, and the pid for `stop`.
+        The endpoint of the JSON and the XML API, with `OUTPUT_BUCKET`, and the pid for `stop`.
     """
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    return _start("fake_gcs", directory, _fake_gcs_command)
+    server = _start("fake_gcs", directory, _fake_gcs_command)
+    create_gcs_bucket(server, OUTPUT_BUCKET)
+    return server
 
 
 def stop(pid: int, *, grace: float = _GRACE_SECONDS) -> None:

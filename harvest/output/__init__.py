@@ -1,0 +1,36 @@
+"""The output: named files, written whole or not at all, in a folder or a bucket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..config import OutputConfig, output_config
+from ..store import open_bucket
+from ..store.urls import parse_url
+from .bucket import BucketOutput
+from .folder import LocalOutput
+from .protocol import MANIFEST, WORK, Output
+
+__all__ = ["MANIFEST", "WORK", "BucketOutput", "LocalOutput", "Output", "open_output"]
+
+
+def open_output(config: OutputConfig | str) -> Output:
+    """Open the output that a config or a user names.
+
+    Parameters
+    ----------
+    config
+        Of the output, or its URL or path alone.
+
+    Raises
+    ------
+    ConfigError
+        No output can be there.
+    OutputError
+        The environment has no credentials for a bucket, or names an unsafe endpoint.
+    """
+    given = output_config(config) if isinstance(config, str) else config
+    url = parse_url(given.url)
+    if url.scheme == "file":
+        return LocalOutput(Path(url.key))
+    return BucketOutput(url, open_bucket(url, given))

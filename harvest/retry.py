@@ -1,0 +1,125 @@
+"""Reading again what may end otherwise: the retryable error rows of a complete output.
+
+Which rows these are is written down before the first of them is read, so that an interrupted
+retry goes on where it ended, however many files it has replaced by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .lease import Lease
+from .output import MANIFEST, WORK, Output
+from .plan import Plan
+from .publish import FinalFile, Tables, check_room, final_files
+from .table import Part, PublishedFile, read_json, read_parquet, read_part, write_json
+
+RETRIES: Final = f"{WORK}/retries"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Rows of a complete output to read again."""
+
+    parts: tuple[Part, ...]
+    """By partition; of each its retryable rows."""
+    folder: str
+    manifest: str
+    """Version of the manifest that the new one follows."""
+
+
+def find_retry(plan: Plan, output: Output) -> Retry:
+    """Find the rows to read again, or those that an interrupted retry has found."""
+    found = output.versioned(MANIFEST)
+    assert found is not None, "a retry needs a complete output"
+    content, manifest = found
+    folder = f"{RETRIES}/{hashlib.sha256(content).hexdigest()[:16]}"
+    listed = f"{folder}/rows.json"
+    if not output.exists(listed):
+        rows = {file.name: _retryable_rows(file, plan, output) for file in final_files(plan)}
+        write_json(output, listed, {str(k): v for found in rows.values() for k, v in found.items()})
+    parts = tuple(
+        Part(plan.identity, int(number), f"{folder}/{int(number):06d}.arrow", tuple(rows))
+        for number, rows in read_json(output, listed).items()
+    )
+    return Retry(parts, folder, manifest)
+
+
+def _retryable_rows(file: FinalFile, plan: Plan, output: Output) -> dict[int, list[int]]:
+    """Return the numbers of the retryable rows of a file, within their partitions."""
+    batches = read_parquet(output, file.name, ["retryable"])
+    retryable = pa.chunked_array([batch.column(0) for batch in batches], pa.bool_())
+    found: dict[int, list[int]] = {}
+    start = 0
+    for part in file.parts:
+        rows = plan.partitions[part.partition].rows
+        numbers = pc.indices_nonzero(pc.fill_null(retryable.slice(start, rows), False))
+        if len(numbers):
+            found[part.partition] = numbers.to_pylist()
+        start += rows
+    return found
+
+
+def publish_retry(
+    retry: Retry, plan: Plan, output: Output, schema: pa.Schema, lease: Lease
+) -> None:
+    """Replace the rows that were read again, and the manifest; raises as `publish` does."""
+    if not retry.parts:
+        output.remove(RETRIES)
+        return
+    check_room(output, "instances")
+    again = {part.partition: part for part in retry.parts}
+    committed = {
+        file["name"]: PublishedFile(**file)
+        for file in read_json(output, MANIFEST)["tables"]["instances"]
+    }
+    tables = Tables(plan, output, schema, lease)
+    for file in final_files(plan):
+        rows = read_parquet(output, file.name)
+        new = _replacements(file, plan, output, schema, again)
+        if new is None:
+            tables.keep(committed[file.name], rows)
+        else:
+            tables.write(file, _replaced(rows, *new))
+    tables.commit(retry.manifest)
+    output.remove(RETRIES)
+    output.tidy()
+
+
+def _replacements(
+    file: FinalFile, plan: Plan, output: Output, schema: pa.Schema, again: dict[int, Part]
+) -> tuple[pa.Array, pa.Table] | None:
+    """Return the numbers of a file's rows that were read again, and these rows."""
+    numbers: list[int] = []
+    tables: list[pa.Table] = []
+    start = 0
+    for part in file.parts:
+        retried = again.get(part.partition)
+        if retried is not None and retried.rows is not None:
+            numbers += [start + row for row in retried.rows]
+            tables.append(read_part(output, retried, schema))
+        start += plan.partitions[part.partition].rows
+    return (pa.array(numbers, pa.int64()), pa.concat_tables(tables)) if tables else None
+
+
+def _replaced(
+    batches: Iterator[pa.RecordBatch], numbers: pa.Array, rows: pa.Table
+) -> Iterator[pa.RecordBatch]:
+    """Yield batches with rows `numbers` of all of them replaced."""
+    start = 0
+    for batch in batches:
+        stop = start + batch.num_rows
+        inside = pc.and_(pc.greater_equal(numbers, start), pc.less(numbers, stop))
+        here, new = pc.subtract(numbers.filter(inside), start).to_pylist(), rows.filter(inside)
+        order = list(range(batch.num_rows))
+        for offset, number in enumerate(here):
+            order[number] = batch.num_rows + offset
+        old = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+        yield from pa.concat_tables([old, new]).take(pa.array(order, pa.int64())).to_batches()
+        start = stop

@@ -1,0 +1,1 @@
+"""The fault lab: real stores behind a proxy that breaks what it is told to."""
