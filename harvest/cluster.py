@@ -36,6 +36,12 @@ ANSWER_SECONDS: Final = 60.0
 """How long the scheduler may take to say who works."""
 _LOCAL_DEATHS: Final = 1
 """Deaths of local workers, beyond the first, before a task is blamed: nobody preempts them."""
+_LOCAL: Final = {
+    "distributed.scheduler.allowed-failures": _LOCAL_DEATHS,
+    # a local cluster looks once, so long after a death, and gives a worker up for good that is
+    # not there at that moment, because it has died again perhaps
+    "distributed.deploy.lost-worker-timeout": "1000 days",
+}
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -238,7 +244,7 @@ def open_cluster(config: ClusterConfig) -> Iterator[Cluster]:
 def _local_client(config: ClusterConfig) -> Iterator[Client]:
     # one thread each: the threads that wait for the network are the reader's own
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": _LOCAL_DEATHS}),
+        dask.config.set(_LOCAL),
         LocalCluster(
             n_workers=config.workers,
             threads_per_worker=1,

@@ -16,7 +16,7 @@ import pyarrow as pa
 from .errors import ErrorKind, ObjectError
 from .output import Output
 from .rows import Traffic, error_row
-from .table import Part, read_part, read_plan_rows, table_of, write_part
+from .table import Part, read_plan_rows, table_of, take_part, write_part
 
 PIECES: Final = 16
 """Of a part, or of a piece that killed its workers."""
@@ -67,6 +67,11 @@ def read_in_pieces(
     -------
     pyarrow.Table
         The result: rows of ``instances``.
+
+    Raises
+    ------
+    RunAgain
+        A piece of an earlier run was damaged, and is removed.
     """
     output.write(_mark(part), b"")
     waiting = deque(_split(part, part.rows or tuple(range(rows))))
@@ -74,12 +79,13 @@ def read_in_pieces(
     while waiting:
         piece = waiting.popleft()
         assert piece.rows is not None
-        if not output.exists(piece.name) and not read(piece):
+        if not output.exists(piece.name) and (output.exists(_mark(piece)) or not read(piece)):
             if len(piece.rows) > 1:
+                output.write(_mark(piece), b"")
                 waiting.extendleft(reversed(_split(part, piece.rows)))
                 continue
             _write_killed(piece, output, schema)
-        finished.append(read_part(output, piece, schema))
+        finished.append(take_part(output, piece, schema))
     table = pa.concat_tables(finished)
     write_part(output, part, table)
     output.remove(_pieces(part))

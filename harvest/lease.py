@@ -8,6 +8,7 @@ file, or could not renew it in time, writes nothing more.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from .errors import OutputBusy, RunAgain
+from .errors import HarvestError, OutputBusy
 from .output import WORK, Output
 
 LEASE: Final = f"{WORK}/lease.json"
@@ -142,8 +143,8 @@ class Lease:
             try:
                 if not self._renew():
                     return
-            except RunAgain:
-                continue  # the store may answer again before the lease is over
+            except HarvestError:
+                continue  # the output may answer, or have room, again before the lease is over
 
     def _release(self) -> None:
         with self._lock:
@@ -186,7 +187,16 @@ def hold(output: Output, message: Callable[[str], None]) -> Iterator[Lease]:
 
 def _read(output: Output) -> tuple[_Holder, str] | None:
     found = output.versioned(LEASE)
-    return (_Holder(**json.loads(found[0])), found[1]) if found else None
+    return (_parse(found[0]), found[1]) if found else None
+
+
+def _parse(content: bytes) -> _Holder:
+    """Tell whose a lease is; one that this harvest cannot read is held until it stays the same."""
+    try:
+        return _Holder(**json.loads(content))
+    except (ValueError, TypeError):
+        digest = hashlib.sha256(content).hexdigest()
+        return _Holder(digest, host="a host that is not known", boot="", process=0)
 
 
 def _boot() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from .errors import OutputBusy, OutputError, RunAgain
+from .errors import OutputBusy, OutputError
 from .lease import Lease
 from .output import MANIFEST, Output
 from .plan import Plan
@@ -18,13 +18,12 @@ from .schema import FORMAT_VERSION
 from .table import (
     PARTS,
     SERIES_PLAN,
-    DamagedPart,
     Part,
     PublishedFile,
     json_bytes,
     parts_folder,
     read_arrow,
-    read_part,
+    take_part,
     write_parquet,
 )
 from .tally import Tally
@@ -109,7 +108,7 @@ class Tables:
     def write(self, file: FinalFile, rows: Iterable[pa.RecordBatch]) -> None:
         """Write the next file of ``instances``; raises `OutputBusy`."""
         self._lease.check()
-        counted = self._counted(rows)
+        counted = self._while_held(self._counted(rows))
         self._instances.append(
             write_parquet(
                 self._output, file.name, counted, self._schema, self._properties, rows=file.rows
@@ -121,6 +120,11 @@ class Tables:
         for _ in self._counted(rows):
             pass
         self._instances.append(file)
+
+    def _while_held(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass rows on; a file that took long to write gets its name only if it may."""
+        yield from rows
+        self._lease.check()
 
     def _counted(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in rows:
@@ -192,16 +196,8 @@ class Tables:
 def _part_rows(
     parts: Iterable[Part], output: Output, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of parts; one that is damaged is removed, so that it is read again."""
     for part in parts:
-        try:
-            yield from read_part(output, part, schema).to_batches()
-        except DamagedPart as damage:
-            output.remove(part.name)
-            raise RunAgain(
-                f"part {part.name} was damaged ({damage}) and is removed: run the same command "
-                "again to read its objects again"
-            ) from None
+        yield from take_part(output, part, schema).to_batches()
 
 
 def _check_alone(output: Output, files: list[PublishedFile]) -> None:

@@ -18,7 +18,7 @@ from .lease import Lease
 from .output import MANIFEST, WORK, Output
 from .plan import Plan
 from .publish import FinalFile, Tables, check_room, final_files
-from .table import Part, PublishedFile, read_json, read_parquet, read_part, write_json
+from .table import Part, PublishedFile, read_json, read_parquet, take_part, write_json
 
 RETRIES: Final = f"{WORK}/retries"
 
@@ -103,7 +103,7 @@ def _replacements(
         retried = again.get(part.partition)
         if retried is not None and retried.rows is not None:
             numbers += [start + row for row in retried.rows]
-            tables.append(read_part(output, retried, schema))
+            tables.append(take_part(output, retried, schema))
         start += plan.partitions[part.partition].rows
     return (pa.array(numbers, pa.int64()), pa.concat_tables(tables)) if tables else None
 

@@ -144,6 +144,8 @@ class _Run:
 
     def finish(self, retry_errors: bool) -> None:
         """Do what is left to do."""
+        # planning takes long: the output may have been taken over meanwhile
+        self._lease.check()
         if not self._output.exists(MANIFEST):
             self._output.tidy()
             self._read([self._plan.part(each.number) for each in self._plan.partitions])
@@ -182,12 +184,14 @@ class _Run:
                 suspects.append(read.task.part)
             else:
                 self._progress.partition(read)
+            self._lease.check()
         for suspect in suspects:
             self._isolate(cluster, suspect)
 
     def _isolate(self, cluster: Cluster, part: Part) -> None:
         def read(piece: Part) -> bool:
             (result,) = self._results(cluster, [piece], alone=True)
+            self._lease.check()
             return not isinstance(result, Killed)
 
         begun = time.monotonic()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from .errors import RunAgain
 from .output import WORK, Output
 from .rows import Planned, Row
 from .schema import FORMAT_VERSION
@@ -147,6 +148,24 @@ def read_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
     if not table["url"].equals(wanted):
         raise DamagedPart("it has other objects")
     return table.replace_schema_metadata(None)
+
+
+def take_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
+    """Read the result of a part; one that is damaged is removed, so that it is read again.
+
+    Raises
+    ------
+    RunAgain
+        It was damaged.
+    """
+    try:
+        return read_part(output, part, schema)
+    except DamagedPart as damage:
+        output.remove(part.name)
+        raise RunAgain(
+            f"part {part.name} was damaged ({damage}) and is removed: run the same command "
+            "again to read its objects again"
+        ) from None
 
 
 def _signature(part: Part) -> dict[bytes, bytes]:

@@ -51,9 +51,7 @@ class Dask:
 
     def start(self, **settings: str) -> None:
         file = self.folder / "scheduler.json"
-        self._run(
-            "dask_scheduler", "--port=0", f"--scheduler-file={file}", env=settings, host=True
-        )
+        self._run("dask_scheduler", "--port=0", f"--scheduler-file={file}", env=settings, host=True)
         wait_until(lambda: self.scheduler.poll() is not None or _is_json(file))
         self.address = json.loads(file.read_text())["address"]
 

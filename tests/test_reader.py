@@ -1,29 +1,28 @@
-"""Reading objects: requests and bytes as they cross the wire, versions, retries, error rows."""
+"""Reading one partition: the order of its rows, and readings that agree to the byte."""
 
 from __future__ import annotations
 
 import shutil
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harvest.config import OutputConfig, SourceConfig
-from harvest.errors import StoreUnavailable
-from harvest.object_reader import PIXEL_AREA_BYTES
-from harvest.profile import resolve_attributes
-from harvest.reader import ReadTask, read_objects
-from harvest.rows import Planned, Row
-from harvest.table import part_of
+from harvest.config import Config, OutputConfig, SourceConfig
+from harvest.errors import OutputError
+from harvest.output import LocalOutput, Output, open_output
+from harvest.plan import load_plan
+from harvest.planning import make_plan
+from harvest.reader import PartitionRead, ReadTask, read_objects, read_partition, read_task
+from harvest.rows import Planned
+from harvest.table import PARTS, part_of, read_arrow
 from harvest.walk import HeaderLimits
-from harvest.window import FIRST_RANGE_BYTES
 from tests import conftest
-from tests.conftest import OwnSeries
-from tests.faults.proxy import Fault, Gate
-from tests.lab import Lab, servers
-
-ATTRIBUTES = resolve_attributes(("core",), ())
-WAYS = ("obstore-aws", "sdk-aws", "obstore-gcs", "sdk-gcs")
+from tests.faults.proxy import Gate
+from tests.lab import Lab
+from tests.test_object_reader import ATTRIBUTES
 
 
 def task_of(source: dict[str, Any], **more: Any) -> ReadTask:
@@ -41,260 +40,6 @@ def task_of(source: dict[str, Any], **more: Any) -> ReadTask:
     return ReadTask(**{**defaults, **more})
 
 
-def planned_of(series: OwnSeries, cloud: str = "aws", **more: Any) -> list[Planned]:
-    scheme = "s3" if cloud == "aws" else "gs"
-    bucket = (
-        series.bucket if cloud == "aws" else conftest.GCS_NAMES.get(series.bucket, series.bucket)
-    )
-    return [
-        Planned(
-            f"{scheme}://{bucket}/{key}",
-            path.stat().st_size,
-            "listed",
-            series.uuid,
-            Path(key).stem,
-            series.uid,
-            **more,
-        )
-        for key, path in zip(series.keys, series.paths, strict=True)
-    ]
-
-
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest, lab: Lab) -> Any:
-    transport, cloud = request.param.split("-")
-    server = lab.s3 if cloud == "aws" else lab.gcs
-    with conftest.gate(server.endpoint) as gate:
-        yield gate, cloud, {"cloud": cloud, "endpoint": gate.url, "transport": transport}
-
-
-Way = tuple[Gate, str, dict[str, Any]]
-
-
-@pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harvest.patience.FIRST_BACKOFF_SECONDS", 0.0)
-
-
-@pytest.fixture(scope="module")
-def small(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> OwnSeries:
-    return conftest.own_series(lab, tmp_path_factory.mktemp("small"), 3)
-
-
-@pytest.fixture(scope="module")
-def large(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> OwnSeries:
-    """Headers of some 40 KB, in a series of 4."""
-    return conftest.own_series(lab, tmp_path_factory.mktemp("large"), 4, header=40_000)
-
-
-def check_traffic(rows: list[Row], gate: Gate) -> None:
-    for row in rows:
-        seen = gate.of(str(row["url"]).partition("://")[2].partition("/")[2])
-        assert row["requests"] == len(seen), row["url"]
-        assert row["bytes_read"] == sum(each.body_bytes for each in seen if each.status == 206)
-
-
-def test_a_small_object_is_one_request(way: Way, small: OwnSeries) -> None:
-    gate, cloud, source = way
-    rows = read_objects(planned_of(small, cloud), task_of(source))
-    assert [row["status"] for row in rows] == ["ok"] * 3
-    assert len(gate.seen) == 3
-    for row, path in zip(rows, small.paths, strict=True):
-        assert (row["requests"], row["bytes_read"]) == (1, path.stat().st_size)
-        assert row["size"] == path.stat().st_size
-        assert row["etag"] not in (None, "listed")
-        assert '"' not in row["etag"]
-    check_traffic(rows, gate)
-
-
-def test_a_header_past_the_first_range_is_two_requests(way: Way, large: OwnSeries) -> None:
-    gate, cloud, source = way
-    (row,) = read_objects(planned_of(large, cloud)[:1], task_of(source))
-    assert row["status"] == "ok"
-    assert row["requests"] == 2
-    first, second = gate.seen
-    assert first.headers["range"] == f"bytes=0-{FIRST_RANGE_BYTES - 1}"
-    # a long value that no column wants is leapt over
-    start = int(second.headers["range"].removeprefix("bytes=").partition("-")[0])
-    assert FIRST_RANGE_BYTES <= start < row["header_bytes"] + PIXEL_AREA_BYTES
-    # the first answer's version is insisted on
-    if cloud == "aws":
-        assert second.headers["if-match"].strip('"') == row["etag"]
-    else:
-        assert "eneration" in second.path
-    check_traffic([row], gate)
-
-
-def test_the_first_range_is_learned_within_a_series(
-    way: Way, large: OwnSeries, small: OwnSeries
-) -> None:
-    gate, cloud, source = way
-    planned = [*planned_of(large, cloud), *planned_of(small, cloud)]
-    rows = read_objects(planned, task_of(source))
-    assert {row["status"] for row in rows} == {"ok"}
-    # the headers of this series grow from object to object by a byte or two
-    assert [row["requests"] for row in rows] == [2, 1, 1, 1, 1, 1, 1]
-    learned = int(gate.seen[2].headers["range"].partition("-")[2]) + 1
-    assert learned == rows[0]["header_bytes"] + PIXEL_AREA_BYTES
-    assert gate.seen[5].headers["range"] == f"bytes=0-{FIRST_RANGE_BYTES - 1}"
-    check_traffic(rows, gate)
-
-
-def test_two_attempts_agree(way: Way, large: OwnSeries) -> None:
-    _, cloud, source = way
-    free = ("bytes_read", "requests", "error_detail")
-    attempts = [
-        [
-            {k: v for k, v in row.items() if k not in free}
-            for row in read_objects(planned_of(large, cloud), task_of(source, threads=threads))
-        ]
-        for threads in (1, 8)
-    ]
-    assert attempts[0] == attempts[1]
-
-
-PASSING: dict[str, Fault] = {
-    "500": conftest.status(500),
-    "503": conftest.status(503),
-    "429": conftest.status(429),
-    "reset": conftest.reset,
-    "short body": conftest.short_body,
-    "another range": conftest.moved_range,
-    "shorter range": conftest.shorter_range,
-    "page": conftest.whole_object(b"<html>SECRET-PATIENT</html>"),
-}
-
-
-@pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_passes_is_tried_again_and_counted(
-    way: Way, small: OwnSeries, fault: str
-) -> None:
-    gate, cloud, source = way
-    gate.faults.extend([PASSING[fault]] * 2)
-    (row,) = read_objects(planned_of(small, cloud)[:1], task_of(source))
-    assert row["status"] == "ok"
-    assert row["requests"] == len(gate.seen) == 3
-    assert row["PatientID"] == "SECRET-PATIENT"
-
-
-@pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_stays_is_an_error_row(way: Way, small: OwnSeries, fault: str) -> None:
-    gate, cloud, source = way
-    gate.always = PASSING[fault]
-    gate.only = small.keys[0]
-    planned = planned_of(small, cloud)[0]
-    row, *others = read_objects(planned_of(small, cloud), task_of(source, retries=2))
-    assert [other["status"] for other in others] == ["ok", "ok"]
-    assert (row["status"], row["error"], row["retryable"]) == ("error", "unavailable", True)
-    assert row["requests"] == len(gate.of(small.keys[0])) == 3
-    assert (row["size"], row["etag"]) == (planned.size, planned.etag)
-    for secret in ("SECRET", gate.url, "127.0.0.1"):
-        assert secret not in row["error_detail"]
-
-
-@pytest.mark.parametrize(("code", "kind"), [(401, "denied"), (403, "denied"), (404, "not_found")])
-def test_what_does_not_pass_is_not_tried_again(
-    way: Way, small: OwnSeries, code: int, kind: str
-) -> None:
-    gate, cloud, source = way
-    gate.faults.append(conftest.status(code))
-    rows = read_objects(planned_of(small, cloud), task_of(source))
-    assert [row["error"] for row in rows if row["status"] == "error"] == [kind]
-    assert (rows[0]["requests"], rows[0]["retryable"], rows[0]["bytes_read"]) == (1, False, 0)
-    assert [row["status"] for row in rows[1:]] == ["ok", "ok"]
-
-
-def replaced(lab: Lab, series: OwnSeries, tmp_path: Path, header: int) -> OwnSeries:
-    """Replace a series' first object by one of another header length."""
-    path = conftest.write_dicom(
-        tmp_path / "replacement" / series.paths[0].name, series.uid, header=header
-    )
-    shutil.copy(path, series.paths[0])
-    conftest.put(lab, series.bucket, {series.keys[0]: path})
-    return series
-
-
-def test_an_object_that_changes_while_it_is_read_is_begun_again(
-    way: Way, lab: Lab, tmp_path: Path
-) -> None:
-    gate, cloud, source = way
-    series = conftest.own_series(lab, tmp_path, 1, header=30_000)
-    (planned,) = planned_of(series, cloud)
-
-    def change(number: int) -> None:
-        if number == 1:
-            replaced(lab, series, tmp_path, 35_000)
-
-    gate.on_request = change
-    (row,) = read_objects([planned], task_of(source))
-    assert row["status"] == "ok"
-    assert row["size"] == series.paths[0].stat().st_size != planned.size
-    assert row["header_bytes"] > 35_000
-    # the refused continuation, and both ranges of the new object
-    assert row["requests"] == len(gate.seen) == 4
-
-
-def test_an_object_that_never_stays_the_same_is_changed(way: Way, lab: Lab, tmp_path: Path) -> None:
-    gate, cloud, source = way
-    series = conftest.own_series(lab, tmp_path, 1, header=30_000)
-
-    def change(number: int) -> None:
-        if number % 2:
-            replaced(lab, series, tmp_path, 30_000 + 2 * number)
-
-    gate.on_request = change
-    (row,) = read_objects(planned_of(series, cloud), task_of(source))
-    assert (row["status"], row["error"], row["retryable"]) == ("error", "changed", True)
-    assert row["requests"] == len(gate.seen) == 6
-
-
-def test_a_412_is_changed(way: Way, large: OwnSeries) -> None:
-    gate, cloud, source = way
-    gate.faults.extend([lambda answer: answer, conftest.status(412)])
-    (row,) = read_objects(planned_of(large, cloud)[:1], task_of(source))
-    assert row["status"] == "ok"
-    assert row["requests"] == 4
-
-
-def test_missing_empty_and_denied_objects_are_rows(lab: Lab, small: OwnSeries) -> None:
-    broken = {
-        each.attributes["SeriesDescription"]: each
-        for each in lab.series
-        if each.collection_id == "lab_broken"
-    }
-    empty = broken["empty.dcm"]
-    for transport in ("obstore", "sdk"):
-        urls = {
-            "not_found": f"s3://{small.bucket}/{small.uuid}/none.dcm",
-            "denied": f"s3://{servers.PRIVATE_BUCKET}/some.dcm",
-            "not_dicom": f"s3://{empty.aws_bucket}/{empty.key(empty.instances[0])}",
-        }
-        source = conftest.source_of(lab, transport=transport)
-        planned = [Planned(url, None, None) for url in urls.values()]
-        rows = read_objects(planned, task_of(source))
-        assert [row["error"] for row in rows] == list(urls), transport
-        assert [row["retryable"] for row in rows] == [False] * 3
-        assert [row["requests"] for row in rows] == [1, 1, 1]
-        assert [row["bytes_read"] for row in rows] == [0, 0, 0]
-
-
-@pytest.mark.parametrize("transport", ["obstore", "sdk"])
-def test_denied_only_without_credentials(
-    lab: Lab, transport: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    series = conftest.series_of(lab, "CT axial")
-    url = f"s3://{servers.PRIVATE_BUCKET}/{series.key(series.instances[0])}"
-    planned = [Planned(url, None, None, series_instance_uid=series.series_instance_uid)]
-    source = conftest.source_of(lab, transport=transport)
-    assert read_objects(planned, task_of(source))[0]["error"] == "denied"
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.S3_ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.S3_SECRET_KEY)
-    # credentials in the environment alone change nothing
-    assert read_objects(planned, task_of(source))[0]["error"] == "denied"
-    source |= {"anonymous": False, "region": "us-east-1"}
-    assert read_objects(planned, task_of(source))[0]["status"] == "ok"
-
-
 def test_rows_are_in_the_order_of_the_plan(lab: Lab) -> None:
     series = conftest.series_of(lab, "CT many")
     planned = [
@@ -305,53 +50,90 @@ def test_rows_are_in_the_order_of_the_plan(lab: Lab) -> None:
     assert [row["url"] for row in rows] == [each.url for each in planned]
 
 
-def test_a_store_that_is_away_ends_the_partition(lab: Lab, s3_gate: Gate) -> None:
-    s3_gate.always = conftest.status(503)
-    planned = [Planned(f"s3://idc-open-data/{number}", 1, None) for number in range(100)]
-    with pytest.raises(StoreUnavailable, match="run the same command again"):
-        read_objects(planned, task_of({"endpoint": s3_gate.url}, retries=0, threads=4))
+def test_so_many_objects_are_read_at_once(s3_gate: Gate, lab: Lab, tmp_path: Path) -> None:
+    """Exactly as many requests are in flight as there are threads."""
+    series = conftest.own_series(lab, tmp_path, 12)
+    planned = [Planned(f"s3://{series.bucket}/{key}", None, None) for key in series.keys]
+    together = threading.Barrier(4)
+
+    def wait(_: int) -> None:
+        together.wait(30)
+
+    s3_gate.on_request = wait
+    rows = read_objects(planned, task_of({"endpoint": s3_gate.url}, threads=4))
+    assert [row["requests"] for row in rows] == [1] * 12
+    assert not together.broken
 
 
-def test_the_deadline_of_an_object(lab: Lab, s3_gate: Gate, small: OwnSeries) -> None:
-    s3_gate.always = conftest.status(503)
-    s3_gate.only = small.keys[0]
-    task = task_of({"endpoint": s3_gate.url}, retries=10_000, object_seconds=0.3)
-    row, _ = read_objects(planned_of(small)[:2], task)
-    assert (row["error"], row["retryable"]) == ("too_slow", True)
-    assert row["requests"] == len(s3_gate.of(small.keys[0]))
+def test_nothing_to_read(lab: Lab) -> None:
+    assert read_objects([], task_of(conftest.source_of(lab))) == []
 
 
-def test_one_object_that_never_answers_is_a_row(s3_gate: Gate, small: OwnSeries) -> None:
-    """Also where it is alone in its partition: else no run could ever finish."""
-    s3_gate.always = conftest.status(500)
-    s3_gate.only = small.keys[0]
-    (row,) = read_objects(planned_of(small)[:1], task_of({"endpoint": s3_gate.url}, retries=1))
-    assert (row["status"], row["error"]) == ("error", "unavailable")
+# --- one plan, read again and again ----------------------------------------------------------
 
 
-def test_a_header_that_is_too_large(lab: Lab, s3_gate: Gate, large: OwnSeries) -> None:
-    task = task_of({"endpoint": s3_gate.url}, limits=HeaderLimits(header_bytes=10_000))
-    rows = read_objects(planned_of(large)[:1], task)
-    assert (rows[0]["error"], rows[0]["retryable"]) == ("too_large", False)
-    assert len(s3_gate.seen) == 1
-    check_traffic(rows, s3_gate)
+@dataclass(frozen=True)
+class Reading:
+    """All partitions of the lab's plan, read into an output of their own."""
+
+    reads: list[PartitionRead]
+    output: Output
+    parts: dict[str, bytes]
 
 
-def test_another_series_than_planned(lab: Lab, small: OwnSeries, large: OwnSeries) -> None:
-    planned = Planned(planned_of(small)[0].url, 1, None, large.uuid, None, large.uid)
-    (row,) = read_objects([planned], task_of(conftest.source_of(lab)))
-    assert (row["status"], row["error"]) == ("error", "wrong_object")
-    assert small.uid not in row["error_detail"]
-    assert row.get("SeriesInstanceUID") is None
+@pytest.fixture(scope="module")
+def plan_of_all(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Plan some objects of every series, the broken ones included."""
+    config = conftest.config_of(
+        tmp_path_factory.mktemp("plan") / "out",
+        {"sql": "SELECT SeriesInstanceUID FROM index", "index": str(lab.index), "sample": 5},
+        conftest.source_of(lab),
+    )
+    make_plan(config, open_output(config.output))
+    return config
 
 
-def test_a_bug_of_ours_is_one_row(
-    lab: Lab, small: OwnSeries, monkeypatch: pytest.MonkeyPatch
+def read_plan(config: Config, folder: Path, concurrency: int) -> Reading:
+    shutil.copytree(config.output.url, folder)
+    content = config.model_dump() | {"output": str(folder), "limits": {"concurrency": concurrency}}
+    mine = Config.model_validate(content)
+    output = open_output(mine.output)
+    plan = load_plan(output)
+    assert plan is not None
+    tasks = [read_task(mine, output, plan.part(each.number)) for each in plan.partitions]
+    reads = [read_partition(task) for task in tasks]
+    return Reading(reads, output, conftest.tree(folder / PARTS))
+
+
+@pytest.fixture(scope="module")
+def one_by_one(plan_of_all: Config, tmp_path_factory: pytest.TempPathFactory) -> Reading:
+    return read_plan(plan_of_all, tmp_path_factory.mktemp("one") / "out", 1)
+
+
+def test_two_readings_of_a_plan_are_the_same_bytes(
+    plan_of_all: Config, one_by_one: Reading, tmp_path: Path
 ) -> None:
-    def broken(*_: Any) -> None:
-        raise RuntimeError("SECRET-PATIENT")
+    again = read_plan(plan_of_all, tmp_path / "out", 1)
+    assert len(again.parts) == len(again.reads) > 1
+    assert again.parts == one_by_one.parts
+    assert any(read.errors for read in again.reads)
+    for one, other in zip(one_by_one.reads, again.reads, strict=True):
+        assert replace(one, seconds=0) == replace(other, seconds=0)
 
-    monkeypatch.setattr("harvest.object_reader.ok_row", broken)
-    rows = read_objects(planned_of(small), task_of(conftest.source_of(lab)))
-    assert [(row["error"], row["retryable"]) for row in rows] == [("internal", True)] * 3
-    assert all("SECRET" not in row["error_detail"] for row in rows)
+
+def test_threads_change_nothing_but_the_traffic(
+    plan_of_all: Config, one_by_one: Reading, tmp_path: Path
+) -> None:
+    threaded = read_plan(plan_of_all, tmp_path / "out", 32)
+    free = ["requests", "bytes_read", "error_detail"]
+    for name in one_by_one.parts:
+        tables = [read_arrow(each.output, f"{PARTS}/{name}") for each in (one_by_one, threaded)]
+        assert tables[0].drop_columns(free).equals(tables[1].drop_columns(free))
+        assert tables[0].schema.metadata == tables[1].schema.metadata
+
+
+def test_a_worker_that_does_not_see_the_plan(lab: Lab, tmp_path: Path) -> None:
+    task = task_of(conftest.source_of(lab), output=OutputConfig(url=str(tmp_path / "nowhere")))
+    with pytest.raises(OutputError, match="must be a folder that all workers share"):
+        read_partition(task)
+    assert not LocalOutput(tmp_path / "nowhere").folder.exists()

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import obstore
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,7 +40,7 @@ from harvest.errors import ErrorKind, ExitCode
 from harvest.output import MANIFEST, WORK
 from tests import build, conftest
 from tests.faults import hostile
-from tests.faults.proxy import FAULTS, Fault, Gate, Seeded, gate
+from tests.faults.proxy import FAULTS, Fault, Gate, Seeded, gate, object_of
 from tests.lab import Lab, lab, servers
 from tests.lab.files import BROKEN_COLLECTION, GCS_BUCKETS, corpus_from_environment
 from tests.lab.servers import HOST, OUTPUT_BUCKET, S3_ACCESS_KEY, S3_REGION, S3_SECRET_KEY
@@ -154,7 +154,6 @@ def tell(seed: int, lab: Lab, size: Size) -> Story:
         or each.collection_id == BROKEN_COLLECTION
         or (each.collection_id == "lab_generated" and chance.random() < 0.6)
     ]
-    cases = sorted(name for name, case in hostile.CASES.items() if _is_small(case))
     sample = chance.randint(*size.many)
     return Story(
         seed=seed,
@@ -164,16 +163,21 @@ def tell(seed: int, lab: Lab, size: Size) -> Story:
         external=external,
         sample=sample,
         series=tuple(wanted),
-        hostile=tuple(chance.sample(cases, min(len(cases), chance.randint(1, size.hostile)))),
+        hostile=_cases(random.Random(f"{seed} cases"), size),
         lasting=tuple(what for what in size.lasting if chance.random() < 0.5),
         blows=_blows(chance, sample, external, size),
         publishing=chance.choice(("kill driver", "end driver", "")),
     )
 
 
-def _is_small(case: hostile.Case) -> bool:
+def _cases(chance: random.Random, size: Size) -> tuple[str, ...]:
     # what is built on demand is large, or tries a limit that a cohort's rows should not wait for
-    return isinstance(case.data, bytes) and len(case.data) <= LARGEST_CASE_BYTES
+    small = [
+        name
+        for name, case in sorted(hostile.CASES.items())
+        if isinstance(case.data, bytes) and len(case.data) <= LARGEST_CASE_BYTES
+    ]
+    return tuple(chance.sample(small, min(len(small), chance.randint(1, size.hostile))))
 
 
 def _blows(chance: random.Random, requests: int, external: bool, size: Size) -> tuple[Blow, ...]:
@@ -372,8 +376,8 @@ class Cluster:
             return
         self.end()
         port = self.address.rpartition(":")[2]
-        local = ["--host", HOST, "--no-dashboard"]
-        workers = ["--nworkers", "2", "--nthreads", "1", "--local-directory", str(self._folder)]
+        local = ["--host", HOST, "--dashboard-address", f"{HOST}:0"]
+        workers = ["--nworkers", "2", "--nthreads", "1"]
         self.sessions = [
             self._start("dask_scheduler", "--port", port, *local),
             self._start("dask_worker", self.address, *workers, *local),
@@ -416,7 +420,7 @@ class Trouble:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._away: str = ""
+        self._away: Blow | None = None
         self._timers: list[threading.Timer] = []
         self._left = list(self.story.blows) if self.story else []
         self._passing = Seeded(self.story.seed if self.story else 0, RATES if self.story else {})
@@ -443,7 +447,7 @@ class Trouble:
 
     def _kind(self, name: str, turn: int) -> str:
         if self._away:
-            return self._away
+            return "reset" if self._away.choice < 0.5 else "503"
         lasting = self.objects.lasting.get(name, "")
         if lasting:
             return lasting if lasting in FAULTS else ""
@@ -460,9 +464,9 @@ class Trouble:
 
     def _seen(self, number: int) -> None:
         """Do what is due before a request is passed on."""
-        path, port = self.reading.seen[number].path, self.reading.seen[number].port
-        if any(name.partition("/")[2] in path for name in self._killers()):
-            self._kill_reader(port)
+        seen = self.reading.seen[number]
+        if self.objects.lasting.get(object_of(seen.path)) == "kill":
+            self._kill_reader(seen.port)
         with self._lock:
             driver = self.driver
             due = driver is not None and self._left and self._left[0].at <= number
@@ -470,13 +474,13 @@ class Trouble:
             if blow is not None and driver is not None:
                 self._strike(blow, driver)
 
-    def _killers(self) -> Iterator[str]:
-        return (name for name, what in self.objects.lasting.items() if what == "kill")
-
     def _kill_reader(self, port: int) -> None:
+        """Kill the worker whose connection to the gate comes from this port."""
+        between = port, int(self.reading.url.rpartition(":")[2])
         for worker in self._workers():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if any(end.laddr.port == port for end in worker.net_connections("tcp")):
+                ends = (each for each in worker.net_connections("tcp") if each.raddr)
+                if any((each.laddr.port, each.raddr.port) == between for each in ends):
                     worker.kill()
                     self.done.append("kill reader")
 
@@ -524,13 +528,14 @@ class Trouble:
         self._later(seconds, partial(_resume, process))
 
     def _go_away(self, blow: Blow) -> None:
-        self._away = "reset" if blow.choice < 0.5 else "503"
+        self._away = blow
         if blow.seconds:
-            self._later(blow.seconds, self.come_back)
+            self._later(blow.seconds, partial(self.come_back, blow))
 
-    def come_back(self) -> None:
-        """Let the store answer again."""
-        self._away = ""
+    def come_back(self, blow: Blow | None = None) -> None:
+        """Let the store answer again, if it has not gone away once more since a blow."""
+        if blow in (None, self._away):
+            self._away = None
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:
         timer = threading.Timer(seconds, what)
@@ -686,6 +691,7 @@ class _Run:
             AWS_ACCESS_KEY_ID=S3_ACCESS_KEY,
             AWS_SECRET_ACCESS_KEY=S3_SECRET_KEY,
             DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL=f"{WORKER_TTL_SECONDS}s",
+            DASK_TEMPORARY_DIRECTORY=str(folder),
         )
         self._sessions: list[Session] = []
         self.codes: list[int] = []

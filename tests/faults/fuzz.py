@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import random
@@ -56,9 +57,11 @@ LIMITS: Final = HeaderLimits(
     header_bytes=2**20, elements=20_000, value_bytes=2**14, kept=2_000, kept_bytes=2**17
 )
 """The reader's, scaled down to the size of the inputs."""
-INPUT_BYTES: Final = 2**14
+INPUT_BYTES: Final = 2**13
 SECONDS_PER_INPUT: Final = 5
 RSS_MEBIBYTES: Final = 1024
+PROCESSES: Final = 20
+"""So many, one after the other, before a run gives up."""
 PIXEL_BYTES: Final = 64
 """Kept of a real file behind its header."""
 COMPARED: Final = 500
@@ -306,6 +309,17 @@ class Counts:
     peak_mebibytes: float = 0.0
     findings: int = 0
 
+    def with_those_of(self, other: Counts) -> Counts:
+        """Add what another process did."""
+        return Counts(
+            self.inputs + other.inputs,
+            self.ok + other.ok,
+            self.compared + other.compared,
+            max(self.longest_seconds, other.longest_seconds),
+            max(self.peak_mebibytes, other.peak_mebibytes),
+            self.findings + other.findings,
+        )
+
 
 class _Target:
     """Examines inputs, counts them, and saves the first input of each finding."""
@@ -374,6 +388,7 @@ def fuzz(arguments: list[str], folder: Path) -> None:
     import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     target = _Target(folder)
+    target.write()
 
     def mutator(data: bytes, longest: int, seed: int) -> bytes:
         chance = random.Random(seed)
@@ -397,7 +412,11 @@ fuzz.fuzz(sys.argv[2:], Path(sys.argv[1]))
 
 
 def run(seconds: int, inputs: int, seed: int, corpus: Path | None, folder: Path) -> int:
-    """Fuzz in a process of its own, print what was done, return how many findings there are."""
+    """Fuzz in processes of their own, print what was done, return how many findings there are.
+
+    libFuzzer ends at an input that takes too long or too much memory; the next process goes on
+    with the next seed.
+    """
     grown, given = folder / "grown", folder / "seeds"
     for each in (grown, given):
         each.mkdir(parents=True, exist_ok=True)
@@ -405,32 +424,50 @@ def run(seconds: int, inputs: int, seed: int, corpus: Path | None, folder: Path)
         (given / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
     print(f"seed {seed}, {len(list(given.iterdir()))} seed inputs, findings in {folder}")
     begun = time.monotonic()
-    with (folder / "libfuzzer.log").open("w") as log:
+    total = Counts()
+    for attempt in range(PROCESSES):
+        left = seconds - round(time.monotonic() - begun)
+        if left <= 0 or 0 <= inputs <= total.inputs:
+            break
+        code, counts = _process(
+            left, max(inputs - total.inputs, -1), seed + attempt, folder, (grown, given)
+        )
+        total = total.with_those_of(counts)
+        if not code:
+            break
+    taken = time.monotonic() - begun
+    findings = sorted(path for path in folder.glob("finding-*") if path.suffix != ".txt")
+    print(
+        f"{total.inputs} inputs in {taken:.0f} s ({total.inputs / taken:.0f}/s), "
+        f"{total.ok} of them ok, {total.compared} compared with pydicom; "
+        f"peak {total.peak_mebibytes:.0f} MiB, longest input {total.longest_seconds:.2f} s; "
+        f"{len(findings)} findings"
+    )
+    for path in findings:
+        text = path.with_suffix(".txt")
+        print(f"  {path.name}: {text.read_text().strip() if text.exists() else 'a limit'}")
+    return len(findings)
+
+
+def _process(
+    seconds: int, inputs: int, seed: int, folder: Path, inputs_in: tuple[Path, Path]
+) -> tuple[int, Counts]:
+    """Run one process of the fuzzer; return its exit code and what it did."""
+    with (folder / "libfuzzer.log").open("a") as log:
         ended = subprocess.run(
             [
                 *(sys.executable, "-W", "ignore", "-c", _CHILD, folder),
                 *(f"-max_total_time={seconds}", f"-runs={inputs}", f"-seed={seed}"),
                 *(f"-max_len={INPUT_BYTES}", f"-timeout={SECONDS_PER_INPUT}"),
                 *(f"-rss_limit_mb={RSS_MEBIBYTES}", f"-artifact_prefix={folder}/finding-"),
-                *(grown, given),
+                *inputs_in,
             ],
+            env={**os.environ, "PYTHONHASHSEED": "0"},
             stdout=log,
             stderr=log,
             check=False,
         )
-    taken = time.monotonic() - begun
-    counts = Counts(**json.loads((folder / "counts.json").read_text()))
-    findings = sorted(path.name for path in folder.glob("finding-*") if path.suffix != ".txt")
-    print(
-        f"{counts.inputs} inputs in {taken:.0f} s ({counts.inputs / taken:.0f}/s), "
-        f"{counts.ok} of them ok, {counts.compared} compared with pydicom; "
-        f"peak {counts.peak_mebibytes:.0f} MiB, longest input {counts.longest_seconds:.2f} s; "
-        f"{len(findings)} findings, exit code {ended.returncode}"
-    )
-    for name in findings:
-        text = (folder / name).with_suffix(".txt")
-        print(f"  {name}: {text.read_text().strip() if text.exists() else 'limit of libFuzzer'}")
-    return len(findings)
+    return ended.returncode, Counts(**json.loads((folder / "counts.json").read_text()))
 
 
 def keep(folder: Path, corpus: Path = CORPUS) -> int:
@@ -482,6 +519,8 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.keep and asked.corpus:
         parser.error("what grows from real files is not kept: give --keep without --corpus")
+    if importlib.util.find_spec("atheris") is None:
+        parser.error("atheris is not installed: pip install 'harvest[fuzz]'")
     folder = asked.findings or Path(tempfile.mkdtemp(prefix="harvest-fuzz-"))
     findings = run(asked.seconds, asked.inputs, asked.seed, asked.corpus, folder.absolute())
     if asked.keep:
@@ -490,5 +529,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONHASHSEED", "0")
     sys.exit(main())

@@ -344,6 +344,19 @@ def _encodings() -> Cases:
             (ErrorKind.TRUNCATED,),
             "the walk asked for bytes 50200 to 50200",
         ),
+        "a deflated item that is cut and malformed": Case(
+            part10(
+                stored_block(
+                    identity()
+                    + LITTLE.element(CONTENT, "SQ", length=UNDEFINED)
+                    + LITTLE.item(LEAF + LITTLE.sequence_end + bytes(500), length=6000),
+                    last=True,
+                ),
+                DEFLATED,
+            ),
+            (ErrorKind.MALFORMED,),
+            "which of two errors it was depended on how much had been read",
+        ),
         "a deflated stream that is corrupt behind the header": Case(
             corrupt_behind_header(),
             (OK,),
@@ -352,13 +365,18 @@ def _encodings() -> Cases:
     }
 
 
+def stored_block(data: bytes, *, last: bool) -> bytes:
+    """Encode bytes for a deflated stream as they are (RFC 1951 section 3.2.4)."""
+    size = len(data)
+    lengths = size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little")
+    return bytes((last,)) + lengths + data
+
+
 def corrupt_behind_header() -> bytes:
     """Build a deflated image whose pixels are corrupt."""
     dataset = identity() + series() + LITTLE.element(PIXEL_DATA, "OW", b"\1\2" * 100)
-    # a stored block (RFC 1951 section 3.2.4), and then a block of the type that is reserved
-    size = len(dataset)
-    stored = b"\0" + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little") + dataset
-    return part10(stored + b"\x07" * 50, DEFLATED)
+    # behind it a block of the type that is reserved
+    return part10(stored_block(dataset, last=False) + b"\x07" * 50, DEFLATED)
 
 
 def _truncations() -> Cases:
@@ -637,7 +655,7 @@ def _limits() -> Cases:
             (OK,),
             "it was decoded for every element of its block: 6 s",
         ),
-        "18 MB of numbers": Case(
+        "18 MB of text in one sequence": Case(
             lambda: _text(
                 IMPLICIT.sequence(
                     CONTENT,

@@ -123,7 +123,7 @@ def object_of(path: str) -> str:
     """
     location, _, query = path.partition("?")
     if "prefix=" in query or "list-type=" in query:
-        return path
+        return unquote(path)
     match = _JSON_API.fullmatch(location)
     return unquote(f"{match[1]}/{match[2]}" if match else location.removeprefix("/"))
 
@@ -139,12 +139,6 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE_SECONDS
     opened: Gate
     upstream: str
-    tls: ssl.SSLContext | None
-
-    def setup(self) -> None:
-        if self.tls is not None:
-            self.request = self.tls.wrap_socket(self.request, server_side=True)
-        super().setup()
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -166,7 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self._ask(content)
         if fault is not None:
             answer = fault(answer)
-        sent = b"" if answer.stalled else answer.body[: answer.sent]
+        bodiless = answer.stalled or self.command == "HEAD"
+        sent = b"" if bodiless else answer.body[: answer.sent]
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = Seen(self.command, self.path, headers, answer.status, len(sent), port)
         opened.seen[number] = seen
@@ -227,6 +222,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    tls: ssl.SSLContext | None = None
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().get_request()
+        if self.tls is None:
+            return accepted, address
+        # hands are shaken by the thread that reads, not by the one that accepts
+        wrapped = self.tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+        return wrapped, address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has left is no failure of a test."""
@@ -246,12 +250,14 @@ def gate(upstream: str, authority: trustme.CA | None = None) -> Iterator[Gate]:
     """
 
     class Handler(_Handler):
-        tls = None if authority is None else _server_side(authority)
+        pass
 
     with contextlib.ExitStack() as stack:
-        port = stack.enter_context(_served(_Server((HOST, 0), Handler)))
+        server = _Server((HOST, 0), Handler)
+        port = stack.enter_context(_served(server))
         opened = Gate(f"http://{HOST}:{port}")
         if authority is not None:
+            server.tls = _server_side(authority)
             opened.relay = Relay(port)
             opened.url = f"https://{HOST}:{stack.enter_context(_served(opened.relay))}"
         Handler.upstream, Handler.opened = upstream, opened
