@@ -304,14 +304,15 @@ def query(
       harvest query gs://bucket/lung_phantom "SELECT count(*) FROM instances"
     """
     from .config import output_config
-    from .show import print_json, terminal_width
+    from .show import print_json, printable, terminal_width
     from .views import query_rows, query_text
 
     config = output_config(output, endpoint, region, allow_http=allow_http)
     if as_json:
         print_json(query_rows(config, sql))
     else:
-        click.echo(query_text(config, sql, terminal_width()), nl=False)
+        text = query_text(config, sql, terminal_width())
+        click.echo(printable(text, keep="\n"), nl=False)
     return None
 
 
@@ -367,14 +368,15 @@ def _first_mistake(error: ValueError) -> str:
 
 
 def _print_object(report: Any) -> None:
-    from .show import print_pairs, size_text
+    from .show import print_pairs, printable, size_text
 
     pixels = report.pixels
     for depth, element in _flattened(report.elements):
         value = "\\".join("" if v is None else str(v) for v in element.value or ())
         shown = element.problem and f"<{element.problem}, {element.length} bytes>"
         indent = "  " * depth
-        click.echo(f"{indent}{element.tag} {element.vr} {element.name}: {shown or value}")
+        line = f"{element.tag} {element.vr} {element.name}: {shown or value}"
+        click.echo(indent + printable(line))
     click.echo()
     print_pairs(
         {

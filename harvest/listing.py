@@ -34,6 +34,8 @@ class SeriesPrefix:
     """Of its prefix, ending on a slash."""
     crdc_series_uuid: str
     series_instance_uid: str
+    expected: int | None = None
+    """Objects, by the index; None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,25 @@ def list_task(task: ListingTask) -> ListedSeries:
     HarvestError
         The bucket does not exist, or denies listing.
     """
-    return _by_shard(task) if task.shard is not None else _by_series(task)
+    found = _by_shard(task) if task.shard is not None else _by_series(task)
+    checked = [
+        _complete(series, each, task) for series, each in zip(task.series, found, strict=True)
+    ]
+    return _collected(task, checked)
 
 
-def _by_series(task: ListingTask) -> ListedSeries:
+def _complete(series: SeriesPrefix, found: list[Listed], task: ListingTask) -> list[Listed]:
+    """List a series once more that has fewer objects than the index says.
+
+    A page of a proxy that happens to be XML reads as a listing that ends early.
+    """
+    if series.expected is None or len(found) >= series.expected:
+        return found
+    again = list_prefix(series.url, task.source)
+    return again if len(again) > len(found) else found
+
+
+def _by_series(task: ListingTask) -> list[list[Listed]]:
     """List each series' prefix, many at a time."""
 
     def found(series: SeriesPrefix) -> list[Listed]:
@@ -81,13 +98,13 @@ def _by_series(task: ListingTask) -> ListedSeries:
 
     with ThreadPoolExecutor(min(LISTING_THREADS, len(task.series))) as pool:
         try:
-            return _collected(task, list(pool.map(found, task.series)))
+            return list(pool.map(found, task.series))
         except HarvestError:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _by_shard(task: ListingTask) -> ListedSeries:
+def _by_shard(task: ListingTask) -> list[list[Listed]]:
     """List a part of a bucket through, and keep the objects of the task's series.
 
     Other series' objects, prior versions among them, are passed over.
@@ -98,7 +115,7 @@ def _by_shard(task: ListingTask) -> ListedSeries:
             series = found.get(entry.key.partition("/")[0] + "/")
             if series is not None:
                 series.append(entry)
-    return _collected(task, list(found.values()))
+    return list(found.values())
 
 
 def list_prefix(prefix: ObjectUrl, source: SourceConfig) -> list[Listed]:

@@ -12,6 +12,7 @@ from .offsets import Pixels, locate_pixels
 from .patience import Patience, RateLimit
 from .rows import Planned, Row, Traffic, error_row, number_of_frames, ok_row
 from .store import open_store
+from .store.faults import unavailable
 from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
 from .store.urls import parse_url
 from .tags import Attribute
@@ -109,20 +110,20 @@ class ObjectReader:
         store = open_store(url, self._source, self._object_seconds)
         patience = Patience(self._retries, self._object_seconds)
         for restart in range(RESTARTS + 1):
-            fetch = _Fetch(store, url.key, patience, self._rate, traffic)
+            fetch = _Fetch(store, planned, patience, self._rate, traffic)
             try:
-                return self._walk(fetch, planned.crdc_series_uuid)
+                return self._walk(fetch, patience, planned.crdc_series_uuid)
             except ObjectError as error:
                 if error.kind != ErrorKind.CHANGED or restart == RESTARTS:
                     raise
         raise AssertionError("unreachable")
 
-    def _walk(self, fetch: _Fetch, series: str | None) -> tuple[Header, Pixels]:
+    def _walk(self, fetch: _Fetch, patience: Patience, series: str | None) -> tuple[Header, Pixels]:
         first = self._first_ranges.get(series, FIRST_RANGE_BYTES)
         window = fetch.begin(first)
         grown = first
         while True:
-            found = read_header(window, self._selection, self._limits, fetch.tick)
+            found = read_header(window, self._selection, self._limits, patience.check)
             if not isinstance(found, NeedMore):
                 located = locate_pixels(window, found, number_of_frames(found))
                 if isinstance(located, Pixels):
@@ -154,13 +155,15 @@ class _Fetch:
     def __init__(
         self,
         store: ObjectStore,
-        key: str,
+        planned: Planned,
         patience: Patience,
         rate: RateLimit,
         traffic: Traffic,
     ) -> None:
         self._store = store
-        self._key = key
+        self._key = parse_url(planned.url).key
+        # of the listing, then of the first answer
+        self._etag, self._size = planned.etag, planned.size
         self._patience = patience
         self._rate = rate
         self._traffic = traffic
@@ -173,8 +176,8 @@ class _Fetch:
         except EmptyObject:
             raise ObjectError(ErrorKind.NOT_DICOM, "the object has no bytes") from None
         self._version = answer.version
-        self._traffic.size = answer.size
-        self._traffic.etag = unquoted(answer.version.etag)
+        self._traffic.size = self._size = answer.size
+        self._traffic.etag = self._etag = unquoted(answer.version.etag)
         window = Window(answer.size)
         window.add(0, answer.data)
         return window
@@ -184,16 +187,20 @@ class _Fetch:
         stop = min(max(need.stop, need.start + length), window.size)
         window.add(need.start, self._get(need.start, stop).data)
 
-    def tick(self) -> None:
-        """Raise ``too_slow`` if a walk, and no request, has used up the object's time."""
-        self._patience.call(lambda: None)
-
     def _get(self, start: int, stop: int) -> Ranged:
         def request() -> Ranged:
             self._rate.wait()
             self._traffic.requests += 1
-            return self._store.get(self._key, start, stop, self._version)
+            found = self._store.get(self._key, start, stop, self._version)
+            self._check_size(found)
+            return found
 
         answer = self._patience.call(request)
         self._traffic.bytes_read += len(answer.data)
         return answer
+
+    def _check_size(self, answer: Ranged) -> None:
+        """Check that one state of the object has one size."""
+        same = self._etag is not None and self._etag == unquoted(answer.version.etag)
+        if same and self._size is not None and self._size != answer.size:
+            raise unavailable("the answer tells another size of the same object")

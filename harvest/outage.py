@@ -1,4 +1,4 @@
-"""Objects that do not answer, or a store that does not: who can tell, and what it means."""
+"""Objects that cannot be had, or a store that cannot: who can tell, and what it means."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from .errors import ErrorKind, ObjectError, StoreUnavailable
 from .patience import Patience
 from .rows import Row
 from .store import open_store
-from .store.urls import parse_url
+from .store.urls import ObjectUrl, parse_url
 
 OUTAGE_OBJECTS: Final = 32
-"""After so many objects without an answer in a row the store itself is asked."""
+"""After so many objects in a row that cannot be had the store itself is asked."""
+_SILENT: Final = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.TOO_SLOW})
+_REFUSED: Final = frozenset({ErrorKind.DENIED, ErrorKind.NOT_FOUND})
 
 
 class Outage:
-    """Tells objects that do not answer from a store that does not.
+    """Tells objects that do not answer, or are refused, from a store that is away or closed.
 
-    After many silent objects in a row, and at the end of a partition that has any, the store is
-    asked for a listing. If it does not answer either, the run ends and no row is written. If it
-    does, whatever it says, it may have been away for a while, and its silent objects deserve
-    another reading.
+    After many such objects in a row, and at the end of a partition that has any, their bucket is
+    asked for a listing. If it does not answer either, or refuses what it allowed when the plan was
+    made, the run ends and no row is written. If it answers, it may have been away for a while, and
+    its silent objects deserve another reading.
 
     Parameters
     ----------
@@ -38,7 +40,7 @@ class Outage:
         self._retries = retries
         self._seconds = seconds
         self._in_a_row = 0
-        self._asked_about = ""
+        self._asked_about: dict[str, tuple[ObjectUrl, bool]] = {}
         self._silent: list[int] = []
 
     def seen(self, number: int, row: Row) -> None:
@@ -47,34 +49,50 @@ class Outage:
         Raises
         ------
         StoreUnavailable
-            It is one silent object too many, and the store does not answer.
+            It is one such object too many, and its bucket is away or closed.
         """
-        if row.get("error") not in (ErrorKind.UNAVAILABLE, ErrorKind.TOO_SLOW):
+        error = row.get("error")
+        url = parse_url(row["url"])
+        # what a manifest names may be refused, and a folder may go without its disk: only a
+        # bucket that was listed once allowed it
+        listed = url.scheme != "file" and row["etag"] is not None
+        if error not in _SILENT and not (error in _REFUSED and listed):
             self._in_a_row = 0
             return
-        self._asked_about = row["url"]
-        self._silent.append(number)
+        # one bucket may be away beside another that only has an object that does not answer
+        self._asked_about[url.bucket] = url, listed
+        if error in _SILENT:
+            self._silent.append(number)
         self._in_a_row += 1
         if self._in_a_row % OUTAGE_OBJECTS == 0:
             self._ask()
 
     def end(self) -> list[int]:
-        """Return the numbers of the silent rows; if there are any, ask the store, as `seen`."""
+        """Return the numbers of the silent rows; ask the store about the last, as `seen` does."""
+        self._ask()
         silent, self._silent = self._silent, []
-        if silent:
-            self._ask()
         return silent
 
     def _ask(self) -> None:
-        url = parse_url(self._asked_about)
+        for url, listed in self._asked_about.values():
+            self._ask_bucket(url, listed)
+        self._asked_about = {}
+
+    def _ask_bucket(self, url: ObjectUrl, listed: bool) -> None:
         folder = url.key.rpartition("/")[0] + "/"
         store = open_store(url, self._source, self._seconds)
         patience = Patience(self._retries, self._seconds)
         try:
             patience.call(lambda: next(store.list(folder), None))
         except ObjectError as error:
-            if error.kind in (ErrorKind.UNAVAILABLE, ErrorKind.TOO_SLOW):
+            if error.kind in _SILENT:
                 raise StoreUnavailable(
                     f"the store does not answer ({error.detail}): check the network and "
                     "source.endpoint, then run the same command again"
+                ) from None
+            if listed and error.kind in _REFUSED:
+                raise StoreUnavailable(
+                    f"{url.with_key('')} refuses what it allowed when the plan was made "
+                    f"({error.detail}): renew the credentials, or restore the bucket, then run "
+                    "the same command again"
                 ) from None

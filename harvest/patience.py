@@ -69,12 +69,16 @@ class Patience:
         """
         self._borne = 0
         while True:
-            if time.monotonic() > self._deadline:
-                raise ObjectError(ErrorKind.TOO_SLOW, f"it took over {self._seconds:g} seconds")
+            self.check()
             try:
                 return request()
             except ObjectError as error:
                 self.bear(error)
+
+    def check(self) -> None:
+        """Raise ``too_slow`` if the time is over."""
+        if time.monotonic() > self._deadline:
+            raise ObjectError(ErrorKind.TOO_SLOW, f"it took over {self._seconds:g} seconds")
 
     def bear(self, error: ObjectError) -> None:
         """Wait before another try, with full jitter; raise what cannot or need not be borne."""

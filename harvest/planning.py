@@ -254,7 +254,8 @@ def _pieces(cohort: SeriesCohort, through: set[str]) -> Iterator[Piece]:
 def _series_prefixes(batch: pa.Table, urls: Sequence[ObjectUrl]) -> tuple[SeriesPrefix, ...]:
     uuids = batch.column("crdc_series_uuid").to_pylist()
     uids = batch.column("SeriesInstanceUID").to_pylist()
-    return tuple(map(SeriesPrefix, urls, uuids, uids))
+    counts = batch.column("instanceCount").to_pylist()
+    return tuple(map(SeriesPrefix, urls, uuids, uids, counts))
 
 
 class _Planner:

@@ -58,6 +58,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     _console().print(table)
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Escape the control characters that a file may hold: a terminal would obey them."""
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
 def terminal_width() -> int:
     """Return the characters of a line on stdout; a pipe gets room rather than folds."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200

@@ -66,4 +66,6 @@ def read_status(location: str | OutputConfig) -> Status:
     parts = set(output.names(parts_folder(plan.identity)))
     done = sum(p.rows for p in plan.partitions if plan.part(p.number).name in parts)
     state: Literal["planned", "running"] = "running" if parts else "planned"
-    return Status(output.location, state, plan.rows, done, None, None, sample, plan.missing, plan.surplus)
+    return Status(
+        output.location, state, plan.rows, done, None, None, sample, plan.missing, plan.surplus
+    )

@@ -22,12 +22,21 @@ from harvest.profile import resolve_attributes
 from harvest.reader import ReadTask, read_partition
 from harvest.runner import run
 from harvest.schema import instances_schema
-from harvest.table import PLAN_ROW, Part, part_of, partition_name, read_part, write_arrow
+from harvest.table import (
+    PLAN_ROW,
+    Part,
+    part_of,
+    partition_name,
+    read_part,
+    take_part,
+    write_arrow,
+)
 from harvest.walk import HeaderLimits
 from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
+from tests.test_cluster import wait_for_nannies
 from tests.test_publish import Stop
 
 ATTRIBUTES = resolve_attributes(("core",), ())
@@ -137,16 +146,16 @@ def test_an_interrupted_search_goes_on(
     fatal = {3, 39}
     suspect = Suspect(tmp_path, 40, fatal)
     assert known_suspects([suspect.part], suspect.output) == set()
-    take = isolate.take_part
 
     def stopping(*arguments: Any) -> pa.Table:
         if len(suspect.tried) >= at:
             raise Stop
-        return take(*arguments)
+        return take_part(*arguments)
 
-    with monkeypatch.context() as patch, pytest.raises(Stop):
+    with monkeypatch.context() as patch:
         patch.setattr(isolate, "take_part", stopping)
-        suspect.result()
+        with pytest.raises(Stop):
+            suspect.result()
     assert known_suspects([suspect.part], suspect.output) == {suspect.part.name}
     first = list(suspect.tried)
     suspect.tried.clear()
@@ -209,6 +218,7 @@ def deaths(s3_gate: Gate, one_worker: Any, series: OwnSeries) -> list[str]:
     def kill(number: int) -> None:
         (key,) = {key for key in series.keys if key in s3_gate.seen[number].path} or {""}
         if key in fatal:
+            wait_for_nannies(one_worker)
             (worker,) = one_worker.workers.values()
             died.append(key)
             os.kill(worker.pid, signal.SIGKILL)
@@ -247,18 +257,18 @@ def test_objects_that_kill_their_workers_are_rows(
     address = one_worker.scheduler_address
     config = config_of(lab, tmp_path, series, s3_gate.url, address)
     taken: list[tuple[int, ...] | None] = []
-    take = isolate.take_part
 
     def stopping(output: LocalOutput, part: Part, schema: pa.Schema) -> pa.Table:
         taken.append(part.rows)
-        table = take(output, part, schema)
+        table = take_part(output, part, schema)
         if part.rows == (8, 9):
             raise Stop
         return table
 
-    with monkeypatch.context() as patch, pytest.raises(Stop):
+    with monkeypatch.context() as patch:
         patch.setattr(isolate, "take_part", stopping)
-        run(config)
+        with pytest.raises(Stop):
+            run(config)
     assert taken == [(0, 1), (2, 3), (4, 5), (6,), (7,), (8, 9)]
     # of the partition, of a piece, and of the object alone
     assert deaths == [series.keys[7]] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,25 @@ def test_callables_are_importable_on_a_worker() -> None:
 
     function: Callable[[ListingTask], object] = pickle.loads(pickle.dumps(list_task))
     assert function is list_task
+
+
+@pytest.mark.parametrize("transport", ["obstore", "sdk"])
+def test_a_page_instead_of_a_listing_loses_nothing(
+    s3_gate: Gate, own: OwnSeries, transport: str
+) -> None:
+    """XML that is no listing: a sign-in page of a proxy, once."""
+    source = SourceConfig.model_validate({"endpoint": s3_gate.url, "transport": transport})
+    s3_gate.faults.append(conftest.status(200, b"<html><body>sign in</body></html>"))
+    task = task_of(own, source)
+    expecting = replace(task, series=(replace(task.series[0], expected=4),))
+    assert list_task(expecting).listed == (4,)
+
+
+def test_a_series_with_fewer_objects_than_the_index_says_is_listed_twice(
+    s3_gate: Gate, own: OwnSeries
+) -> None:
+    source = SourceConfig(endpoint=s3_gate.url)
+    task = task_of(own, source)
+    expecting = replace(task, series=(replace(task.series[0], expected=5),))
+    assert list_task(expecting).listed == (4,)
+    assert len(s3_gate.seen) == 2

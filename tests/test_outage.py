@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,5 +165,29 @@ def test_a_second_outage_ends_the_partition(s3_gate: Gate, series: OwnSeries) ->
 
 def test_a_store_that_denies_a_listing_answers(s3_gate: Gate, series: OwnSeries) -> None:
     s3_gate.schedule = lambda name, _: conftest.status(403 if is_listing(name) else 503)
-    (row,) = read_objects(planned_of(series)[:1], task_of({"endpoint": s3_gate.url}, retries=0))
+    unlisted = [replace(planned_of(series)[0], etag=None)]
+    (row,) = read_objects(unlisted, task_of({"endpoint": s3_gate.url}, retries=0))
     assert row["error"] == "unavailable"
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_bucket_that_is_closed_after_the_plan_ends_the_partition(
+    s3_gate: Gate, series: OwnSeries, code: int
+) -> None:
+    s3_gate.always = conftest.status(code)
+    with pytest.raises(StoreUnavailable, match="what it allowed when the plan was made"):
+        read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}))
+    # of what a manifest names nobody was promised anything
+    unlisted = [replace(planned, etag=None) for planned in planned_of(series)]
+    rows = read_objects(unlisted, task_of({"endpoint": s3_gate.url}))
+    assert {row["error"] for row in rows} == {"denied" if code == 403 else "not_found"}
+
+
+def test_an_object_that_is_refused_in_an_open_bucket_is_a_row(
+    s3_gate: Gate, series: OwnSeries
+) -> None:
+    s3_gate.always, s3_gate.only = conftest.status(403), series.keys[0]
+    row, *others = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}))
+    assert (row["error"], row["requests"]) == ("denied", 1)
+    assert {other["status"] for other in others} == {"ok"}
+    assert listings(s3_gate) == 1

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,11 @@ def ready(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
     (folder / "in" / "notes.txt").write_text("no DICOM")
     cohort = {"prefix": f"{folder / 'in'}/"}
     config = conftest.config_of(folder / "out", cohort, scheduler=scheduler)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "ROWS_PER_FILE", ROWS_PER_FILE)
         patch.setattr(runner, "publish", lambda *_: (_ for _ in ()).throw(Stop()))
-        run(config)
+        with pytest.raises(Stop):
+            run(config)
     return config
 
 
@@ -302,8 +303,9 @@ def test_a_full_disk(
 # --- other harvests --------------------------------------------------------------------------
 
 
-def replacing(then: Callable[[LocalOutput], None]) -> AbstractContextManager[pytest.MonkeyPatch]:
-    """Let the answer to the manifest's write be lost, and something happen in between."""
+@contextmanager
+def replacing(then: Callable[[LocalOutput], None]) -> Iterator[None]:
+    """Let the answer to the manifest's write be lost, and something happen before it is missed."""
     replace = LocalOutput.replace
 
     def without_answer(self: LocalOutput, name: str, data: bytes, version: str | None) -> bool:
@@ -313,17 +315,9 @@ def replacing(then: Callable[[LocalOutput], None]) -> AbstractContextManager[pyt
         then(self)
         return False
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(LocalOutput, "replace", without_answer)
-    return _undone(patch)
-
-
-@contextmanager
-def _undone(patch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    try:
-        yield patch
-    finally:
-        patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalOutput, "replace", without_answer)
+        yield
 
 
 def test_a_manifest_whose_answer_is_lost(copy: Copy, undisturbed: dict[str, bytes]) -> None:
@@ -355,9 +349,10 @@ def test_an_output_that_is_taken_over_meanwhile(copy: Copy) -> None:
         if name == FILES[0]:
             self.write(LEASE, b'{"name": "another"}')
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(OutputBusy, match="has taken over"):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalOutput, "writing", taken)
-        run(config)
+        with pytest.raises(OutputBusy, match="has taken over"):
+            run(config)
     tree = conftest.tree(Path(config.output.url))
     assert FILES[1] not in tree
     assert MANIFEST not in tree

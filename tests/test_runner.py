@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from distributed import LocalCluster
 
 import harvest
 from harvest import planning as planning
@@ -561,9 +563,10 @@ def test_a_damaged_part_is_removed_and_read_again(
         assert not list((tmp_path / "out").rglob("*.parquet"))
         assert names[0] not in parts_of(output)
         if damage:
-            with pytest.MonkeyPatch.context() as patch, pytest.raises(_Stop):
+            with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(runner, "publish", lambda *_: (_ for _ in ()).throw(_Stop()))
-                run(config)
+                with pytest.raises(_Stop):
+                    run(config)
     told = Recorder()
     assert run(config, told).errors == {}
     assert [part.partition for part in told.parts] == [0]
@@ -714,3 +717,29 @@ def test_two_runs_at_once_on_one_scheduler(lab: Lab, scheduler: str, tmp_path: P
     }
     for name in modalities:
         assert {row["Modality"] for row in conftest.instances(tmp_path / name)} == {name}
+
+
+@pytest.fixture
+def temporary_cluster() -> Iterator[Any]:
+    with LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        yield cluster
+
+
+def test_a_worker_that_dies_is_replaced(
+    lab: Lab, tmp_path: Path, temporary_cluster: Any, generated: tuple[Config, Outcome]
+) -> None:
+    config = lab_config(lab, tmp_path / "out", temporary_cluster.scheduler_address)
+
+    class Killing(Recorder):
+        def partition(self, part: PartitionRead) -> None:
+            super().partition(part)
+            if len(self.parts) == 1:
+                os.kill(next(iter(temporary_cluster.workers.values())).pid, signal.SIGKILL)
+
+    ended = run(config, Killing())
+    assert (ended.rows, ended.errors) == (generated[1].rows, {})
+    rows = conftest.instances(tmp_path / "out")
+    expected = conftest.instances(Path(generated[0].output.url))
+    assert without_traffic(rows) == without_traffic(expected)

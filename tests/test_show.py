@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from harvest.errors import ExitCode
-from harvest.show import print_json, print_pairs, print_table, size_text, time_text
+from harvest.show import print_json, print_pairs, print_table, printable, size_text, time_text
 
 
 @dataclass
@@ -42,6 +42,11 @@ def test_pairs_and_tables_are_never_cut(capsys: pytest.CaptureFixture[str]) -> N
     assert out.count("z") == 300
     assert "None" not in out
     assert "\x1b" not in out
+
+
+def test_a_terminal_obeys_no_value() -> None:
+    assert printable("a\x1b[2Jb\r\x07ü") == "a\\x1b[2Jb\\r\\x07ü"
+    assert printable("a\nb\x9b", keep="\n") == "a\nb\\x9b"
 
 
 def test_units() -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from obstore.exceptions import (
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # what is not found, or cannot be a key, is Python's own exception and none of obstore's
 _FAILURES = (BaseError, FileNotFoundError, ValueError)
+PAGE_KEYS: Final = 1000
+"""Of a full page of a listing, on either cloud."""
 # obstore opens the file that it names even where it is to send no credentials
 _GOOGLE_CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 
@@ -147,16 +149,31 @@ class ObstoreStore:
         faults.check_range(start, stop, size, result.range[0], len(data))
         return Ranged(data, size, found)
 
-    def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
-        """List objects; see `ObjectStore.list`."""
-        found = False
+    def _pages(self, prefix: str, after: str | None) -> Iterator[list[Listed]]:
         try:
-            for page in self._store.list(prefix or None, offset=after, chunk_size=1000):
-                found = True
+            for page in self._store.list(prefix or None, offset=after, chunk_size=PAGE_KEYS):
                 yield [Listed(meta["path"], meta["size"], unquoted(meta["e_tag"])) for meta in page]
         except _FAILURES as error:
             raise _translated(error, pinned=False) from None
-        if not found:
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
+        """List objects; see `ObjectStore.list`."""
+        # obstore takes a page of HTML for an empty page of a listing, and so for its end: an end
+        # that may be such a one is believed when there is nothing behind it at a second look
+        listed = looks = 0
+        last = after or ""
+        more = True
+        while more:
+            before, start = listed, last
+            for page in self._pages(prefix, start or None):
+                # emulators may ignore where to begin; servers that keep folders order otherwise
+                new = [entry for entry in page if not before or entry.key > start]
+                last = max([last, *(entry.key for entry in new)])
+                listed += len(new)
+                yield new
+            looks += 1
+            more = listed % PAGE_KEYS == 0 and (listed > before or looks == 1)
+        if not listed:
             self._check_store(prefix)
 
     def _check_store(self, prefix: str) -> None:

@@ -599,7 +599,8 @@ class Report:
     """What came of a story."""
 
     story: Story
-    rows: int = 0
+    urls: tuple[str, ...] = ()
+    """Of every planned object."""
     codes: list[int] = field(default_factory=list)
     """Of the drivers, one after the other."""
     done: list[str] = field(default_factory=list)
@@ -612,11 +613,14 @@ class Report:
         story = self.story
         where = "bucket" if story.in_bucket else "folder"
         whose = "external" if story.external else "local"
+        done = ", ".join(
+            f"{what} x{n}" if n > 1 else what for what, n in Counter(self.done).items()
+        )
         dealt = " ".join(f"{what}:{count}" for what, count in sorted(self.dealt.items()))
         ended = "; ".join(self.findings) or f"equal {self.digest[:12]}"
         return (
-            f"seed {story.seed} {story.cloud} {story.transport} {where} {whose} rows {self.rows} "
-            f"| {', '.join(self.done) or 'nothing'} | {dealt} "
+            f"seed {story.seed} {story.cloud} {story.transport} {where} {whose} rows {len(self.urls)} "
+            f"| {done or 'nothing'} | {dealt} "
             f"| exits {' '.join(map(str, self.codes))} | {self.seconds:.0f} s | {ended}"
         )
 
@@ -627,7 +631,7 @@ def perform(lab: Lab, seed: int, folder: Path, size: Size) -> Report:
     folder.mkdir(parents=True)
     story = tell(seed, lab, size)
     objects = put_objects(story, lab, folder)
-    report = Report(story, len(objects.urls))
+    report = Report(story, objects.urls)
     try:
         calm = _undisturbed(story, objects, lab, folder / "calm")
         found = _disturbed(story, objects, lab, folder / "chaos", report)
