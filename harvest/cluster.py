@@ -20,6 +20,7 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin
 from distributed.client import FutureCancelledError
+from distributed.scheduler import NoWorkerError
 from distributed.security import Security
 
 from .config import ClusterConfig
@@ -181,6 +182,11 @@ class Cluster:
                         return future.result()
         except FutureCancelledError:
             raise _scheduler_lost() from None
+        except NoWorkerError:
+            raise ClusterLost(
+                "no worker has come for a partition within distributed.scheduler.no-workers-timeout"
+                ": start some, then run the same command again"
+            ) from None
         finally:
             # a result that is held is computed again when its worker dies
             future.release()
@@ -232,12 +238,25 @@ def open_cluster(config: ClusterConfig) -> Iterator[Cluster]:
     ClusterLost
         The scheduler does not answer, or no worker comes.
     """
-    with _local_client(config) if config.address is None else _remote_client(config) as client:
+    opened = _local_client if config.address is None else _remote_client
+    with _quiet(), opened(config) as client:
         try:
             client.register_plugin(_WithoutProfiler())
         except OSError:
             raise _scheduler_lost() from None
         yield Cluster(client)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Dask in this process: what it logs of a loss, our own message says."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

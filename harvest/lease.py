@@ -68,12 +68,15 @@ class Lease:
     def check(self) -> None:
         """Make sure that the output is still ours; called before every write that matters.
 
+        It costs nothing while the last renewal is so recent that nobody can have given us up.
+
         Raises
         ------
         OutputBusy
             Another harvest has taken it over.
         """
-        if not self._renew():
+        recent = time.monotonic() - self._renewed < LEASE_SECONDS / 2
+        if self._lost or not (recent or self._renew()):
             raise OutputBusy(
                 f"another harvest has taken over the output {self._output.location}: "
                 "let it finish, or end it and run the same command again"

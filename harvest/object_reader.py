@@ -189,7 +189,7 @@ class _Fetch:
 
     def _get(self, start: int, stop: int) -> Ranged:
         def request() -> Ranged:
-            self._rate.wait()
+            self._patience.excuse(self._rate.wait())
             self._traffic.requests += 1
             found = self._store.get(self._key, start, stop, self._version)
             self._check_size(found)

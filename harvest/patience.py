@@ -30,16 +30,16 @@ class RateLimit:
         self._next = 0.0
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
-        """Sleep until the next request may be sent."""
+    def wait(self) -> float:
+        """Sleep until the next request may be sent; return for how many seconds."""
         if not self._interval:
-            return
+            return 0.0
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)
             self._next = turn + self._interval
-        if turn > now:
-            time.sleep(turn - now)
+        time.sleep(max(0.0, turn - now))
+        return max(0.0, turn - now)
 
 
 class Patience:
@@ -74,6 +74,10 @@ class Patience:
                 return request()
             except ObjectError as error:
                 self.bear(error)
+
+    def excuse(self, seconds: float) -> None:
+        """Put the end off: a wait of our own choice is no fault of the object."""
+        self._deadline += seconds
 
     def check(self) -> None:
         """Raise ``too_slow`` if the time is over."""

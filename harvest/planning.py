@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from .cohort import BucketShare, Cohort, PrefixCohort, SeriesCohort, UrlCohort, resolve_cohort
 from .config import Config
-from .errors import CohortError, HarvestError
+from .errors import CohortError, HarvestError, OutputBusy
 from .estimate import KEYS_PER_LIST, Estimate, estimate_cohort, object_cost
 from .listing import (
     ListedSeries,
@@ -101,6 +101,7 @@ def make_plan(
     output: Output,
     cohort: Cohort | None = None,
     mapper: Mapper[ListingTask, ListedSeries] = map,
+    check: Callable[[], None] = lambda: None,
 ) -> Plan:
     """List the cohort and store its plan.
 
@@ -114,6 +115,8 @@ def make_plan(
         If it was resolved already.
     mapper
         Where to list: here, or on workers.
+    check
+        Called before each write; raises `OutputBusy` where the output is no longer ours.
 
     Raises
     ------
@@ -121,9 +124,10 @@ def make_plan(
         The cohort is empty, or its buckets cannot be listed; nothing is stored.
     """
     cohort = cohort or resolve_cohort(config.cohort, config.source)
+    check()
     output.remove(PARTS)
     output.remove(PLAN)
-    planner = _Planner(output)
+    planner = _Planner(output, check)
     try:
         _list_cohort(planner, cohort, config, mapper)
         planner.cut()
@@ -134,6 +138,9 @@ def make_plan(
                 if isinstance(cohort, SeriesCohort)
                 else "the cohort has no objects: check cohort.prefix or cohort.manifest"
             )
+        check()
+    except OutputBusy:
+        raise  # what is there is another harvest's
     except BaseException:
         output.remove(PLAN)
         raise
@@ -261,8 +268,9 @@ def _series_prefixes(batch: pa.Table, urls: Sequence[ObjectUrl]) -> tuple[Series
 class _Planner:
     """Takes rows in URL order, cuts partitions and stores them."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, check: Callable[[], None]) -> None:
         self._output = output
+        self._check = check
         self.partition_cost = float(LEAST_PARTITION_ROWS)
         """At which a partition is cut; an object whose header fits the first range costs 1."""
         self._waiting: list[pa.RecordBatch] = []
@@ -348,6 +356,7 @@ class _Planner:
         if not self._waiting_rows:
             return
         number = len(self._partitions)
+        self._check()
         write_arrow(self._output, partition_name(number), self._waiting, PLAN_ROW)
         # every file but the last is full, so that this is the number of the current one
         self._partitions.append(Partition(number, self._waiting_rows, self.rows // ROWS_PER_FILE))

@@ -30,6 +30,8 @@ from .table import Part, parts_folder, read_json
 
 SERIES_FOR_WORKERS: Final = 20_000
 """Cohorts of more series are listed by the workers."""
+MOST_REQUESTS: Final = 10
+"""For an object on average, retries included: so long a partition may wait for its rate."""
 SPARE_SECONDS: Final = 600.0
 """Beyond what a partition's objects may take, before a silent cluster is given up."""
 
@@ -62,8 +64,8 @@ def plan(config: Config, progress: Progress | None = None) -> Plan:
     stored = check_output(output, config)
     if stored is not None:
         return stored
-    with hold(output, progress.message):
-        return _planned(config, output, progress)
+    with hold(output, progress.message) as lease:
+        return _planned(config, output, lease, progress)
 
 
 def run(
@@ -97,7 +99,7 @@ def run(
     return outcome(output, config.limits.max_error_rate)
 
 
-def _planned(config: Config, output: Output, progress: Progress) -> Plan:
+def _planned(config: Config, output: Output, lease: Lease, progress: Progress) -> Plan:
     # the output is looked at again: another harvest may have held it until now
     stored = check_output(output, config)
     if stored is not None:
@@ -105,9 +107,9 @@ def _planned(config: Config, output: Output, progress: Progress) -> Plan:
     cohort = resolve_cohort(config.cohort, config.source)
     progress.message("listing the cohort")
     if not _is_large(cohort):
-        return make_plan(config, output, cohort)
+        return make_plan(config, output, cohort, check=lease.check)
     with open_cluster(config.cluster) as cluster:
-        return make_plan(config, output, cohort, cluster.ordered)
+        return make_plan(config, output, cohort, cluster.ordered, lease.check)
 
 
 def _has_parts(stored: Plan | None, output: Output) -> bool:
@@ -139,13 +141,11 @@ class _Run:
         self._output = output
         self._lease = lease
         self._progress = progress
-        self._plan = _planned(config, output, progress)
+        self._plan = _planned(config, output, lease, progress)
         self._schema = instances_schema(attributes_of(config))
 
     def finish(self, retry_errors: bool) -> None:
         """Do what is left to do."""
-        # planning takes long: the output may have been taken over meanwhile
-        self._lease.check()
         if not self._output.exists(MANIFEST):
             self._output.tidy()
             self._read([self._plan.part(each.number) for each in self._plan.partitions])
@@ -215,6 +215,8 @@ class _Run:
         # an outage that passes lets a partition be read twice
         rounds = -(-MOST_PARTITION_ROWS // limits.concurrency)
         longest = SPARE_SECONDS + 2 * rounds * limits.object_seconds
+        if rate:
+            longest += MOST_REQUESTS * MOST_PARTITION_ROWS * cluster.slots / rate
         return cluster.unordered(read_partition, tasks, longest_seconds=longest, alone=alone)
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import dask
 import pytest
 from distributed import Client, LocalCluster
-from distributed.core import Status
 
 from harvest import cluster as module
 from harvest.cluster import IN_FLIGHT_PER_SLOT, Cluster, Killed, open_cluster
@@ -27,6 +26,8 @@ from tests import conftest
 from tests.lab import servers
 
 LONG = 120.0
+BLAMED_AT_ONCE = {**module._LOCAL, "distributed.scheduler.allowed-failures": 0}
+"""As the local workers of a harvest, but for the second try."""
 POLL_SECONDS = 0.02
 
 
@@ -36,20 +37,6 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition never came true"
         time.sleep(POLL_SECONDS)
-
-
-def wait_for_nannies(local: Any) -> None:
-    """Wait until every worker is one that would be replaced.
-
-    A worker takes tasks some 50 ms before its nanny sees that it has started; if it dies in
-    between, distributed 2026.8 starts no other.
-    """
-    wait_until(
-        lambda: all(
-            nanny.process is not None and nanny.process.status == Status.running
-            for nanny in local.workers.values()
-        )
-    )
 
 
 @dataclass
@@ -137,7 +124,7 @@ def local() -> Iterator[Any]:
     """A cluster in this process, whose scheduler can be looked into."""
     servers.bypass_proxies()
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set(BLAMED_AT_ONCE),
         LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
@@ -284,7 +271,7 @@ def test_no_worker_profiles(local: Any) -> None:
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
-    """A local one: its task is tried once more."""
+    """A local one: its task is tried once more, whatever Dask's settings are otherwise."""
 
     def dying(task: str) -> int:
         tries = Path(task)
@@ -294,7 +281,8 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return len(tries.read_text())
 
-    with open_cluster(ClusterConfig(workers=1)) as cluster:
+    forgetful = {"distributed.deploy.lost-worker-timeout": "1ms"}
+    with dask.config.set(forgetful), open_cluster(ClusterConfig(workers=1)) as cluster:
         tasks = [str(tmp_path / "tries")]
         assert list(cluster.unordered(dying, tasks, longest_seconds=LONG)) == [2]
 
@@ -312,13 +300,10 @@ def test_a_task_that_kills_its_workers_is_told_from_the_innocent(local: Any) -> 
         innocent = [each for each in found if not isinstance(each, Killed)]
         assert 3 in blamed
         assert sorted([*innocent, *blamed]) == list(range(8))
-        wait_for_nannies(local)
         again = cluster.unordered(killing, blamed, longest_seconds=LONG, alone=True)
         assert {each.task for each in again if isinstance(each, Killed)} == {3}
-        wait_for_nannies(local)
         alone = list(cluster.unordered(killing, [2, 3, 4], longest_seconds=LONG, alone=True))
         assert alone == [2, Killed(3), 4]
-        wait_for_nannies(local)
         with pytest.raises(ClusterLost, match="again and again") as lost:
             list(cluster.ordered(killing, [2, 3, 4]))
         assert lost.value.exit_code == ExitCode.RUN_AGAIN

@@ -36,7 +36,7 @@ from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
-from tests.test_cluster import wait_for_nannies
+from tests.test_cluster import BLAMED_AT_ONCE
 from tests.test_publish import Stop
 
 ATTRIBUTES = resolve_attributes(("core",), ())
@@ -192,7 +192,7 @@ def one_worker() -> Iterator[Any]:
     """A cluster of one worker process, which is replaced when it dies."""
     servers.bypass_proxies()
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set(BLAMED_AT_ONCE),
         LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
@@ -218,7 +218,6 @@ def deaths(s3_gate: Gate, one_worker: Any, series: OwnSeries) -> list[str]:
     def kill(number: int) -> None:
         (key,) = {key for key in series.keys if key in s3_gate.seen[number].path} or {""}
         if key in fatal:
-            wait_for_nannies(one_worker)
             (worker,) = one_worker.workers.values()
             died.append(key)
             os.kill(worker.pid, signal.SIGKILL)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import obstore
 import pytest
 
 from harvest.config import SourceConfig
@@ -20,9 +22,10 @@ from harvest.listing import (
     sampled,
 )
 from harvest.store.protocol import Listed
-from harvest.store.urls import idc_series_url, parse_url
+from harvest.store.urls import ObjectUrl, idc_series_url, parse_url
 from tests import conftest
 from tests.conftest import OwnSeries
+from tests.faults import proxy
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 
@@ -165,3 +168,24 @@ def test_a_series_with_fewer_objects_than_the_index_says_is_listed_twice(
     expecting = replace(task, series=(replace(task.series[0], expected=5),))
     assert list_task(expecting).listed == (4,)
     assert len(s3_gate.seen) == 2
+
+
+@pytest.fixture(scope="module")
+def many(lab: Lab) -> ObjectUrl:
+    """A prefix of one object more than a page of a listing has."""
+    prefix = f"many-{uuid.uuid4()}/"
+    store = servers.admin_s3_store(lab.s3, "idc-open-data")
+    for number in range(1001):
+        obstore.put(store, f"{prefix}{number:04d}", b"x")
+    return ObjectUrl("s3", "idc-open-data", prefix)
+
+
+@pytest.mark.parametrize("transport", ["obstore", "sdk"])
+@pytest.mark.parametrize("lost", [0, 1], ids=["first", "second"])
+def test_a_page_instead_of_a_page_of_a_listing(
+    s3_gate: Gate, many: ObjectUrl, lost: int, transport: str
+) -> None:
+    source = SourceConfig.model_validate({"endpoint": s3_gate.url, "transport": transport})
+    s3_gate.faults.extend([lambda answer: answer] * lost + [proxy.page])
+    found = list_prefix(many, source)
+    assert [entry.key for entry in found] == [f"{many.key}{number:04d}" for number in range(1001)]

@@ -105,7 +105,7 @@ def test_a_backoff_never_sleeps_past_the_deadline(monkeypatch: pytest.MonkeyPatc
 
 def run_at(rate: RateLimit, calls: int, threads: int) -> float:
     begun = time.monotonic()
-    waits: list[Callable[[], None]] = [rate.wait] * calls
+    waits: list[Callable[[], float]] = [rate.wait] * calls
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(wait) for wait in waits]:
             done.result()
@@ -119,3 +119,14 @@ def test_the_rate_is_shared_by_threads(threads: int) -> None:
 
 def test_no_limit() -> None:
     assert run_at(RateLimit(None), 1000, 1) < 1
+
+
+def test_a_wait_for_the_rate_is_no_fault_of_the_object() -> None:
+    rate = RateLimit(50)
+    waited = sum(rate.wait() for _ in range(6))
+    assert waited == pytest.approx(0.1, abs=0.05)
+    patience = Patience(retries=0, seconds=0.0)
+    with pytest.raises(ObjectError, match="too_slow"):
+        patience.check()
+    patience.excuse(60)
+    patience.check()

@@ -108,9 +108,14 @@ class LocalOutput:
                 gone.unlink(missing_ok=True)
             while gone != self.folder:
                 gone = gone.parent
-                if not gone.is_dir() or any(gone.iterdir()):
+                try:
+                    gone.rmdir()
+                except (FileNotFoundError, NotADirectoryError):
                     return
-                gone.rmdir()
+                except OSError as error:
+                    if error.errno != errno.ENOTEMPTY:
+                        raise
+                    return
 
     def strangers(self) -> list[str]:
         """List anything but a work folder; the folder itself where it is none."""
@@ -170,7 +175,10 @@ class LocalOutput:
         with self._explained("locked"):
             while True:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+                try:
+                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+                except FileNotFoundError:
+                    continue  # another driver has just left the folder empty, and removed it
                 try:
                     held = _lock(descriptor)
                     if not _is_still(path, descriptor):

@@ -105,7 +105,7 @@ class Size:
 
 
 LONG: Final = Size(many=(200, 400), hostile=40, blows=(4, 8))
-SHORT: Final = Size(many=(140, 180), hostile=10, blows=(2, 3), lasting=("503", "truncation"))
+SHORT: Final = Size(many=(80, 110), hostile=8, blows=(2, 2), lasting=("503", "truncation"))
 
 
 @dataclass(frozen=True)
@@ -426,13 +426,13 @@ class Trouble:
         self._passing = Seeded(self.story.seed if self.story else 0, RATES if self.story else {})
         self._publishing = self.story.publishing if self.story else ""
         self.driver: Session | None = None
-        self._workers_of: list[Session] = []
+        self._sessions: list[Session] = []
         self.reading.schedule = self._fault
         self.reading.on_request = self._seen
 
     def begin(self, driver: Session) -> None:
         """Let blows fall on a driver and its workers."""
-        self._workers_of = self.cluster.sessions if self.cluster else [driver]
+        self._sessions += self.cluster.sessions[1:] if self.cluster else [driver]
         self.driver = driver
 
     # faults
@@ -477,15 +477,13 @@ class Trouble:
     def _kill_reader(self, port: int) -> None:
         """Kill the worker whose connection to the gate comes from this port."""
         between = port, int(self.reading.url.rpartition(":")[2])
-        for worker in self._workers():
+        # the workers of a driver that was killed may still be reading
+        for worker in (worker for each in self._sessions for worker in each.workers()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 ends = (each for each in worker.net_connections("tcp") if each.raddr)
                 if any((each.laddr.port, each.raddr.port) == between for each in ends):
                     worker.kill()
                     self.done.append("kill reader")
-
-    def _workers(self) -> list[psutil.Process]:
-        return [worker for each in self._workers_of for worker in each.workers()]
 
     def publishing(self) -> None:
         """Do what is due now that a final file is there."""
@@ -514,7 +512,7 @@ class Trouble:
                 self._strike_worker(blow)
 
     def _strike_worker(self, blow: Blow) -> None:
-        workers = self._workers()
+        workers = self._sessions[-1].workers()
         if not workers:
             return
         victim = workers[int(blow.choice * len(workers))]
@@ -619,8 +617,8 @@ class Report:
         dealt = " ".join(f"{what}:{count}" for what, count in sorted(self.dealt.items()))
         ended = "; ".join(self.findings) or f"equal {self.digest[:12]}"
         return (
-            f"seed {story.seed} {story.cloud} {story.transport} {where} {whose} rows {len(self.urls)} "
-            f"| {done or 'nothing'} | {dealt} "
+            f"seed {story.seed} {story.cloud} {story.transport} {where} {whose} "
+            f"rows {len(self.urls)} | {done or 'nothing'} | {dealt} "
             f"| exits {' '.join(map(str, self.codes))} | {self.seconds:.0f} s | {ended}"
         )
 
