@@ -20,7 +20,7 @@ from .config import CohortConfig, SourceConfig
 from .errors import CohortError
 from .manifest import SERIES_KEYS, parsed_location, read_manifest
 from .sql import first_lines, quoted
-from .store.urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_uuids
+from .urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_uuids
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pydantic import (
 
 from .errors import ConfigError
 from .profile import resolve
-from .store.urls import is_idc, parse_url
+from .urls import is_idc, parse_url
 
 Location = tuple[str | int, ...]
 

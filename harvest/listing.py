@@ -18,8 +18,8 @@ from .errors import ErrorKind, HarvestError, ObjectError, StoreUnavailable
 from .patience import Patience
 from .store import open_store
 from .store.protocol import Listed
-from .store.urls import ObjectUrl, idc_uuids
 from .table import PLAN_ROW
+from .urls import ObjectUrl, idc_uuids
 
 LISTING_THREADS: Final = 32
 LISTING_RETRIES: Final = 4

@@ -18,7 +18,7 @@ from .patience import Patience
 from .sql import first_lines, quoted
 from .store import open_store
 from .store.protocol import EmptyObject
-from .store.urls import ObjectUrl, idc_series_uuid, parse_url
+from .urls import ObjectUrl, idc_series_uuid, parse_url
 
 SERIES_KEYS: Final = ("crdc_series_uuid", "SeriesInstanceUID")
 """Columns by which a cohort may name series, the more exact one first."""

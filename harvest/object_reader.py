@@ -14,8 +14,8 @@ from .rows import Planned, Row, Traffic, error_row, number_of_frames, ok_row
 from .store import open_store
 from .store.faults import unavailable
 from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
-from .store.urls import parse_url
 from .tags import Attribute
+from .urls import parse_url
 from .walk import HeaderLimits
 from .window import FIRST_RANGE_BYTES, NeedMore, Window
 

@@ -9,7 +9,7 @@ from .errors import ErrorKind, ObjectError, StoreUnavailable
 from .patience import Patience
 from .rows import Row
 from .store import open_store
-from .store.urls import ObjectUrl, parse_url
+from .urls import ObjectUrl, parse_url
 
 OUTAGE_OBJECTS: Final = 32
 """After so many objects in a row that cannot be had the store itself is asked."""

@@ -33,7 +33,6 @@ from .output import Output
 from .plan import PLAN_FILE, Difference, Partition, Plan, asked
 from .schema import FORMAT_VERSION
 from .store.protocol import Listed
-from .store.urls import ObjectUrl
 from .table import (
     PARTS,
     PLAN,
@@ -44,6 +43,7 @@ from .table import (
     write_arrow,
     write_json,
 )
+from .urls import ObjectUrl
 
 SERIES_PER_TASK: Final = 500
 MOST_PARTITION_ROWS: Final = 2_000

@@ -13,8 +13,8 @@ from .object_reader import ObjectReader
 from .offsets import Pixels
 from .patience import RateLimit
 from .rows import Planned, Traffic, inner_encoding, root_encoding
-from .store.urls import parse_url
 from .tags import Attribute, keyword_of
+from .urls import parse_url
 from .values import Encoding, Unfit, convert
 from .walk import HeaderLimits
 

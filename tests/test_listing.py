@@ -22,7 +22,7 @@ from harvest.listing import (
     sampled,
 )
 from harvest.store.protocol import Listed
-from harvest.store.urls import ObjectUrl, idc_series_url, parse_url
+from harvest.urls import ObjectUrl, idc_series_url, parse_url
 from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults import proxy

@@ -26,8 +26,8 @@ from harvest.store.protocol import (
     WritableBucket,
     unquoted,
 )
-from harvest.store.urls import ObjectUrl, parse_url
 from harvest.store.with_boto3 import Boto3Bucket
+from harvest.urls import ObjectUrl, parse_url
 from tests import conftest
 from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab, servers

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harvest.store.urls import (
+from harvest.urls import (
     AWS_TO_GCS,
     ObjectUrl,
     idc_series_url,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config import OutputConfig, output_config
 from ..store import open_bucket
-from ..store.urls import parse_url
+from ..urls import parse_url
 from .bucket import BucketOutput
 from .folder import LocalOutput
 from .protocol import MANIFEST, WORK, Output

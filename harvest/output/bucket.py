@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, TypeVar, cast
 from ..errors import ErrorKind, ObjectError, OutputError, StoreUnavailable
 from ..patience import Patience
 from ..store.protocol import EmptyObject, Version, WritableBucket
-from ..store.urls import ObjectUrl
+from ..urls import ObjectUrl
 from .faults import explained
 from .protocol import WORK
 from .ranged import RangedFile

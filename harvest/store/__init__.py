@@ -5,14 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from ..urls import ObjectUrl, Scheme
 from .protocol import REQUEST_SECONDS, ObjectStore, WritableBucket
-from .urls import ObjectUrl, Scheme
-
-if TYPE_CHECKING:
-    # the config's own checks need the URLs of this package
-    from ..config import OutputConfig, SourceConfig
 
 
 def open_store(

@@ -20,9 +20,9 @@ from obstore.store import GCSStore, S3Store
 
 from ..config import SourceConfig
 from ..errors import ErrorKind, ObjectError
+from ..urls import Scheme
 from . import faults
 from .protocol import CONNECT_SECONDS, EmptyObject, Listed, Ranged, Version, unquoted
-from .urls import Scheme
 
 if TYPE_CHECKING:
     from obstore import GetOptions

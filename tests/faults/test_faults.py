@@ -20,7 +20,7 @@ from harvest.errors import ErrorKind, ObjectError, StoreUnavailable
 from harvest.progress import Silent
 from harvest.store import open_store
 from harvest.store.protocol import ObjectStore
-from harvest.store.urls import parse_url
+from harvest.urls import parse_url
 from tests import conftest, oracle
 from tests.faults import proxy, table
 from tests.faults.proxy import FAULTS, Answer, Fault, Gate, Seeded
