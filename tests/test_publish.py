@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harvest import planning, runner
+from harvest import lease, planning, runner
 from harvest.config import Config
 from harvest.errors import ExitCode, OutputBusy, OutputError
 from harvest.lease import LEASE
@@ -351,6 +351,8 @@ def test_an_output_that_is_taken_over_meanwhile(copy: Copy) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalOutput, "writing", taken)
+        # as if every look came so late that the lease may be over
+        patch.setattr(lease, "LEASE_SECONDS", 0.0)
         with pytest.raises(OutputBusy, match="has taken over"):
             run(config)
     tree = conftest.tree(Path(config.output.url))

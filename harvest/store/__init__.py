@@ -6,6 +6,7 @@ import os
 import threading
 from functools import lru_cache
 
+from ..config import OutputConfig, SourceConfig
 from ..urls import ObjectUrl, Scheme
 from .protocol import REQUEST_SECONDS, ObjectStore, WritableBucket
 
