@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+FUZZ_SECONDS ?= 1800
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format lab lab-down bench faults chaos fuzz lock clean
@@ -40,9 +41,10 @@ faults: $(STAMP) ## try each fault of a store on both clouds, and print what cam
 chaos: $(STAMP) ## kill and disturb 20 runs, and compare their tables with an undisturbed one's
 	$(BIN)/python -m tests.faults.chaos --runs 20
 
-fuzz: $(STAMP) ## feed the header walker what nobody would write, for half an hour
+fuzz: $(STAMP) ## feed the header walker what nobody would write, for FUZZ_SECONDS=1800
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
-	$(BIN)/python -m tests.faults.fuzz --seconds 1800 --inputs 10000000
+	$(BIN)/python -m tests.faults.fuzz --seconds $(FUZZ_SECONDS) --inputs 10000000 \
+	  $(if $(HARVEST_CORPUS),--corpus $(HARVEST_CORPUS))
 
 lock: ## renew requirements.lock after a change of pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

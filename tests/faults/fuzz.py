@@ -385,7 +385,7 @@ def fuzz(arguments: list[str], folder: Path) -> None:
     folder
         For findings and counts.
     """
-    import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    import atheris
 
     target = _Target(folder)
     target.write()
