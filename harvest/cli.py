@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import click
 
@@ -69,18 +69,25 @@ def _reporting(function: Callable[Parameters, int | None]) -> Callable[Parameter
             click.echo(f"harvest: {error.kind}: {error.detail}", err=True)
             sys.exit(ExitCode.RUN_AGAIN if error.kind.retryable else ExitCode.WRONG_USE)
         except (KeyboardInterrupt, _Interrupted):
-            click.echo("harvest: interrupted; run the same command again to go on", err=True)
-            sys.exit(ExitCode.RUN_AGAIN)
+            _report_interruption()
         except BrokenPipeError:
             # the reader of stdout has left: not our failure, and nothing more can be said
             sys.stderr.close()
             sys.exit(ExitCode.COMPLETE)
         except Exception as error:
+            # DuckDB makes an error of its own of an interruption
+            if _signalled.is_set() or str(error) == "Query interrupted":
+                _report_interruption()
             _report_bug(error)
             sys.exit(ExitCode.BUG)
         sys.exit(code or ExitCode.COMPLETE)
 
     return command
+
+
+def _report_interruption() -> NoReturn:
+    click.echo("harvest: interrupted; run the same command again to go on", err=True)
+    sys.exit(ExitCode.RUN_AGAIN)
 
 
 def _report_bug(error: Exception) -> None:
@@ -101,8 +108,10 @@ _signalled = threading.Event()
 
 def _end_on_signals() -> None:
     def handler(number: int, frame: FrameType | None) -> None:
-        _signalled.set()
-        raise _Interrupted
+        # a second one must not interrupt the orderly end
+        if not _signalled.is_set():
+            _signalled.set()
+            raise _Interrupted
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
@@ -143,6 +152,7 @@ def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
     from .show import print_json
 
     loaded = load_config(config)
+    _end_on_signals()
     if dry_run:
         from .planning import dry_run as estimated
 
@@ -151,7 +161,6 @@ def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
         return None
     from .runner import plan as stored_plan
 
-    _end_on_signals()
     made = stored_plan(loaded, _progress())
     print_json(made) if as_json else _print_plan(made, loaded.output.url)
     return None
@@ -224,6 +233,12 @@ def run(config: str, retry_errors: bool, as_json: bool) -> int | None:
             "WHERE status = 'error'",
             err=True,
         )
+    if ended.retryable:
+        click.echo(
+            f"harvest: {ended.retryable:,} of them may end otherwise: run the same command with "
+            "--retry-errors",
+            err=True,
+        )
     if as_json:
         print_json(ended)
         return ended.exit_code
@@ -242,6 +257,14 @@ def run(config: str, retry_errors: bool, as_json: bool) -> int | None:
 
 def _errors_text(errors: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(errors.items())) or "none"
+
+
+_STATES = {
+    "planned": "planned: harvest run CONFIG reads it",
+    "unfinished": "unfinished: harvest run CONFIG goes on",
+    "running": "running, or killed: harvest run CONFIG finds out",
+    "complete": "complete",
+}
 
 
 @main.command()
@@ -269,7 +292,11 @@ def status(
     if as_json:
         print_json(found)
         return None
-    pairs = {"state": found.state, "instances": f"{found.rows:,}", "read": f"{found.done:,}"}
+    pairs = {
+        "state": _STATES[found.state],
+        "instances": f"{found.rows:,}",
+        "read": f"{found.done:,}",
+    }
     if found.errors is not None:
         pairs |= {"ok": f"{found.ok:,}", "errors": _errors_text(found.errors)}
     if found.sample is not None:

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin
-from distributed.client import FutureCancelledError
+from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.scheduler import NoWorkerError
 from distributed.security import Security
 
@@ -42,6 +42,8 @@ _LOCAL: Final = {
     # a local cluster looks once, so long after a death, and gives a worker up for good that is
     # not there at that moment, because it has died again perhaps
     "distributed.deploy.lost-worker-timeout": "1000 days",
+    # a terminal sends Ctrl-C to the workers too: it is the driver who ends them
+    "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
 }
 
 Task = TypeVar("Task")
@@ -90,7 +92,7 @@ class Cluster:
         in_flight: deque[Future[Any]] = deque()
         try:
             for task in tasks:
-                in_flight.append(self._client.submit(function, task, pure=False))
+                in_flight.append(self._submit(function, task))
                 if len(in_flight) >= IN_FLIGHT_PER_SLOT * self._slots:
                     yield self._result(in_flight.popleft())
             while in_flight:
@@ -143,7 +145,7 @@ class Cluster:
                     break
                 key = f"harvest-{attempt}-{submitted:06d}"
                 submitted += 1
-                future = self._client.submit(function, task, key=key, pure=False, retries=0)
+                future = self._submit(function, task, key=key, retries=0)
                 future.add_done_callback(done.put)
                 in_flight[key] = task, future
             if not in_flight:
@@ -155,6 +157,12 @@ class Cluster:
                 yield self._result(future)
             except KilledWorker:
                 yield Killed(task)
+
+    def _submit(self, function: Callable[[Task], Result], task: Task, **how: Any) -> Future[Any]:
+        try:
+            return self._client.submit(function, task, pure=False, **how)
+        except ClosedClientError:
+            raise _scheduler_lost() from None
 
     def _next(self, done: queue.SimpleQueue[Future[Any]], deadline: float) -> Future[Any]:
         """Wait for a task to end, looking after the workers meanwhile."""

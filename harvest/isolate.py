@@ -84,7 +84,9 @@ def read_in_pieces(
                 output.write(_mark(piece), b"")
                 waiting.extendleft(reversed(_split(part, piece.rows)))
                 continue
-            _write_killed(piece, output, schema)
+            # once more: this one death may have had a cause outside
+            if not read(piece):
+                _write_killed(piece, output, schema)
         finished.append(take_part(output, piece, schema))
     table = pa.concat_tables(finished)
     write_part(output, part, table)

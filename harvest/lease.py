@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -59,7 +59,6 @@ class Lease:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._holder = _Holder(uuid4().hex, socket.gethostname(), _boot(), os.getpid())
-        self._version: str | None = None
         self._renewed = 0.0
         self._lost = False
         self._ended = threading.Event()
@@ -75,7 +74,7 @@ class Lease:
         OutputBusy
             Another harvest has taken it over.
         """
-        recent = time.monotonic() - self._renewed < LEASE_SECONDS / 2
+        recent = _now() - self._renewed < LEASE_SECONDS / 2
         if self._lost or not (recent or self._renew()):
             raise OutputBusy(
                 f"another harvest has taken over the output {self._output.location}: "
@@ -86,29 +85,25 @@ class Lease:
         with self._lock:
             if self._lost:
                 return False
-            if time.monotonic() - self._renewed > LEASE_SECONDS:
-                # this process was stopped for so long that others may take it for dead
-                self._lost = not self._is_ours()
-            if not self._lost:
-                self._lost = not self._write(self._version)
+            # what is there may be of an earlier renewal, whose answer was lost
+            found = _read(self._output)
+            ours = found is not None and found[0].name == self._holder.name
+            self._lost = not ours or not self._write(found and found[1])
             return not self._lost
-
-    def _is_ours(self) -> bool:
-        found = _read(self._output)
-        return found is not None and found[0].name == self._holder.name
 
     def _write(self, version: str | None) -> bool:
         """Write the file if it is still in a state; tell whether it is ours now."""
         renewals = self._holder.renewals + 1
         self._holder = _Holder(**{**asdict(self._holder), "renewals": renewals})
         content = json.dumps(asdict(self._holder)).encode()
+        # others count from when it was written, at the earliest
+        begun = _now()
         self._output.replace(LEASE, content, version)
         # the answer to a write may be lost, and its repetition refused: what is there counts
         found = self._output.versioned(LEASE)
         if found is None or found[0] != content:
             return False
-        self._version = found[1]
-        self._renewed = time.monotonic()
+        self._renewed = begun
         return True
 
     def _take(self, message: Callable[[str], None]) -> None:
@@ -120,18 +115,19 @@ class Lease:
             Its holder is alive.
         """
         watched: _Holder | None = None
-        since = time.monotonic()
+        since = _now()
         while True:
             found = _read(self._output)
             holder, version = found or (None, None)
-            waited = time.monotonic() - since > LEASE_SECONDS
+            waited = _now() - since > LEASE_SECONDS
             if holder is None or holder.is_dead() or (waited and holder == watched):
                 if self._write(version):
                     return
+                time.sleep(WATCH_SECONDS)
                 continue
             if watched is None:
                 message(f"the output is held by process {holder.process} on {holder.host}: waiting")
-                watched, since = holder, time.monotonic()
+                watched, since = holder, _now()
             if holder != watched:
                 raise OutputBusy(
                     f"process {holder.process} on {holder.host} is harvesting into "
@@ -150,8 +146,9 @@ class Lease:
                 continue  # the output may answer, or have room, again before the lease is over
 
     def _release(self) -> None:
-        with self._lock:
-            if not self._lost and self._is_ours():
+        """Give the lease up, if it is still ours; one that cannot be removed is over by itself."""
+        with suppress(HarvestError):
+            if not self._lost and self._renew():
                 self._output.remove(LEASE)
 
 
@@ -184,7 +181,8 @@ def hold(output: Output, message: Callable[[str], None]) -> Iterator[Lease]:
         yield lease
     finally:
         lease._ended.set()
-        keeper.join()
+        # not for ever: a store that hangs must not keep a batch system's signal waiting
+        keeper.join(RENEWAL_SECONDS)
         lease._release()
 
 
@@ -200,6 +198,13 @@ def _parse(content: bytes) -> _Holder:
     except (ValueError, TypeError):
         digest = hashlib.sha256(content).hexdigest()
         return _Holder(digest, host="a host that is not known", boot="", process=0)
+
+
+def _now() -> float:
+    """Return seconds that go on while this machine sleeps."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 def _boot() -> str:

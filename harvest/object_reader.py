@@ -130,17 +130,10 @@ class ObjectReader:
                     self._learn(series, found)
                     return found, located
                 found = located
-            grown *= 2
-            fetch.more(window, found, min(grown, self._room(window, found)))
-
-    def _room(self, window: Window, need: NeedMore) -> int:
-        """Return how many bytes may still be read of an object."""
-        room = self._limits.header_bytes - window.held
-        if need.stop - need.start > room:
-            raise ObjectError(
-                ErrorKind.TOO_LARGE, f"the header is over {self._limits.header_bytes} bytes"
-            )
-        return room
+            # behind a value that was leapt over little is left, as a rule
+            grown = 2 * (grown if found.start == fetch.reach else FIRST_RANGE_BYTES)
+            room = max(0, self._limits.header_bytes - window.held)
+            fetch.more(window, found, min(grown, room))
 
     def _learn(self, series: str | None, header: Header) -> None:
         # without a series there is nothing to learn from
@@ -168,6 +161,8 @@ class _Fetch:
         self._rate = rate
         self._traffic = traffic
         self._version: Version | None = None
+        self.reach = 0
+        """Offset behind the last byte read."""
 
     def begin(self, length: int) -> Window:
         """Read the object's first bytes."""
@@ -180,12 +175,14 @@ class _Fetch:
         self._traffic.etag = self._etag = unquoted(answer.version.etag)
         window = Window(answer.size)
         window.add(0, answer.data)
+        self.reach = len(answer.data)
         return window
 
     def more(self, window: Window, need: NeedMore, length: int) -> None:
         """Read what a walk needs, and up to `length` bytes if the object has them."""
         stop = min(max(need.stop, need.start + length), window.size)
         window.add(need.start, self._get(need.start, stop).data)
+        self.reach = stop
 
     def _get(self, start: int, stop: int) -> Ranged:
         def request() -> Ranged:

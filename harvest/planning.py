@@ -142,6 +142,7 @@ def make_plan(
     except OutputBusy:
         raise  # what is there is another harvest's
     except BaseException:
+        check()  # whoever was stopped while it listed must not remove another harvest's plan
         output.remove(PLAN)
         raise
     plan = planner.finish(config)

@@ -108,28 +108,38 @@ class Tables:
     def write(self, file: FinalFile, rows: Iterable[pa.RecordBatch]) -> None:
         """Write the next file of ``instances``; raises `OutputBusy`."""
         self._lease.check()
-        counted = self._while_held(self._counted(rows))
+        counted = self._while_held(self._counted(file, rows))
         self._instances.append(
             write_parquet(
                 self._output, file.name, counted, self._schema, self._properties, rows=file.rows
             )
         )
 
-    def keep(self, file: PublishedFile, rows: Iterable[pa.RecordBatch]) -> None:
+    def keep(
+        self, file: FinalFile, committed: PublishedFile, rows: Iterable[pa.RecordBatch]
+    ) -> None:
         """Let the next file of ``instances`` be as it is, with these rows."""
-        for _ in self._counted(rows):
+        for _ in self._counted(file, rows):
             pass
-        self._instances.append(file)
+        self._instances.append(committed)
 
     def _while_held(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass rows on; a file that took long to write gets its name only if it may."""
         yield from rows
         self._lease.check()
 
-    def _counted(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def _counted(self, file: FinalFile, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass rows on to their file, and see that they are as many as the plan has."""
+        count = 0
         for batch in rows:
             self._tally.add(batch)
+            count += batch.num_rows
             yield batch
+        if count != file.rows:
+            raise OutputError(
+                f"{file.name} in {self._output.location} has {count} rows where the plan has "
+                f"{file.rows}: it is damaged; restore it, or harvest into another output"
+            )
 
     def commit(self, replacing: str | None) -> None:
         """Write the ``series`` table, and the manifest, without which nothing counts.
@@ -202,7 +212,8 @@ def _part_rows(
 
 def _check_alone(output: Output, files: list[PublishedFile]) -> None:
     """Refuse to commit beside foreign files: a query of the folder would take them in."""
-    present = {*output.names("instances"), *output.names("series")}
+    names = (*output.names("instances"), *output.names("series"))
+    present = {name for name in names if name.endswith(".parquet")}
     strangers = sorted(present - {file.name for file in files})
     if strangers:
         raise OutputError(

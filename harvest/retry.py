@@ -19,6 +19,7 @@ from .output import MANIFEST, WORK, Output
 from .plan import Plan
 from .publish import FinalFile, Tables, check_room, final_files
 from .table import Part, PublishedFile, read_json, read_parquet, take_part, write_json
+from .tally import COUNTED_COLUMNS
 
 RETRIES: Final = f"{WORK}/retries"
 
@@ -81,12 +82,12 @@ def publish_retry(
     }
     tables = Tables(plan, output, schema, lease)
     for file in final_files(plan):
-        rows = read_parquet(output, file.name)
         new = _replacements(file, plan, output, schema, again)
         if new is None:
-            tables.keep(committed[file.name], rows)
+            kept = [name for name in COUNTED_COLUMNS if name in schema.names]
+            tables.keep(file, committed[file.name], read_parquet(output, file.name, kept))
         else:
-            tables.write(file, _replaced(rows, *new))
+            tables.write(file, _replaced(read_parquet(output, file.name), *new))
     tables.commit(retry.manifest)
     output.remove(RETRIES)
     output.tidy()

@@ -45,6 +45,8 @@ class Outcome:
     ok: int
     errors: dict[str, int]
     """Rows by kind of error."""
+    retryable: int
+    """Error rows that reading again may end otherwise."""
     requests: int
     """For objects; listings are not among them."""
     bytes_read: int
@@ -199,7 +201,8 @@ class _Run:
         self._progress.message(f"looking for what killed the workers of part {part.partition}")
         table = read_in_pieces(part, rows, self._output, self._schema, read)
         seconds = time.monotonic() - begun
-        self._progress.partition(partition_read(part.partition, table.to_pylist(), seconds))
+        counted = table.select(["status", "error", "bytes_read", "requests"]).to_pylist()
+        self._progress.partition(partition_read(part.partition, counted, seconds))
 
     def _results(
         self, cluster: Cluster, parts: Sequence[Part], *, alone: bool = False
@@ -230,6 +233,7 @@ def outcome(output: Output, max_error_rate: float) -> Outcome:
         rows=manifest["rows"],
         ok=manifest["ok"],
         errors=dict(errors),
+        retryable=manifest["retryable"],
         requests=manifest["requests"],
         bytes_read=manifest["bytes_read"],
         exit_code=ExitCode.TOO_MANY_ERRORS if too_many else ExitCode.COMPLETE,

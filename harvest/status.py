@@ -7,9 +7,12 @@ from typing import Literal
 
 from .config import OutputConfig
 from .errors import OutputError
+from .lease import LEASE
 from .output import MANIFEST, open_output
 from .plan import load_plan
 from .table import parts_folder, read_json
+
+State = Literal["planned", "unfinished", "running", "complete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,8 @@ class Status:
     """What an output holds."""
 
     output: str
-    state: Literal["planned", "running", "complete"]
+    state: State
+    """``running`` while a harvest holds the output's lease; ``unfinished`` if it ended early."""
     rows: int
     """Of the plan."""
     done: int
@@ -65,7 +69,9 @@ def read_status(location: str | OutputConfig) -> Status:
         )
     parts = set(output.names(parts_folder(plan.identity)))
     done = sum(p.rows for p in plan.partitions if plan.part(p.number).name in parts)
-    state: Literal["planned", "running"] = "running" if parts else "planned"
+    # a lease that nobody renews any more looks the same: who runs again will tell
+    held = output.exists(LEASE)
+    state: State = "running" if held else "unfinished" if parts else "planned"
     return Status(
         output.location, state, plan.rows, done, None, None, sample, plan.missing, plan.surplus
     )

@@ -43,6 +43,8 @@ _LOOKED_UP: Final = (
 )
 """Columns with a bloom filter; ``url`` and ``crdc_series_uuid`` are sorted."""
 _FALSE_POSITIVES: Final = 0.01
+_PLAN: Final = b"harvest.plan"
+_PARTITION: Final = b"harvest.partition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,11 @@ def write_arrow(
 
 def read_arrow(output: Output, name: str) -> pa.Table:
     """Read an Arrow IPC file whole."""
-    with pa.ipc.open_file(pa.py_buffer(output.read(name))) as reader:
+    return _parse_arrow(output.read(name))
+
+
+def _parse_arrow(content: bytes) -> pa.Table:
+    with pa.ipc.open_file(pa.py_buffer(content)) as reader:
         return reader.read_all()
 
 
@@ -123,7 +129,8 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
 
 def write_part(output: Output, part: Part, table: pa.Table) -> None:
     """Write the result of a part: the same rows give the same bytes."""
-    signed = table.replace_schema_metadata(_signature(part)).combine_chunks()
+    table = table.replace_schema_metadata(None).combine_chunks()
+    signed = table.replace_schema_metadata(_signature(part, table))
     write_arrow(output, part.name, signed.to_batches(), signed.schema)
 
 
@@ -136,18 +143,26 @@ def read_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
         It is cut, or of another plan, other columns, or other objects.
     """
     try:
-        table = read_arrow(output, part.name)
-    except (pa.ArrowInvalid, OSError) as error:
+        content = output.read(part.name)
+    except FileNotFoundError:
+        raise DamagedPart("it is gone") from None
+    try:
+        signed = _parse_arrow(content)
+    except (pa.ArrowException, OSError) as error:
         raise DamagedPart(f"it is no whole Arrow file ({type(error).__name__})") from None
-    if table.schema.metadata != _signature(part):
+    table = signed.replace_schema_metadata(None)
+    found, expected = signed.schema.metadata or {}, _signature(part, table)
+    if any(found.get(name) != expected[name] for name in (_PLAN, _PARTITION)):
         raise DamagedPart("it is of another plan")
+    if found != expected:
+        raise DamagedPart("its checksum is wrong")
     if not table.schema.equals(schema):
         raise DamagedPart("it has other columns")
     planned = read_arrow(output, partition_name(part.partition))["url"]
     wanted = planned if part.rows is None else planned.take(pa.array(part.rows, pa.int64()))
     if not table["url"].equals(wanted):
         raise DamagedPart("it has other objects")
-    return table.replace_schema_metadata(None)
+    return table
 
 
 def take_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
@@ -168,8 +183,17 @@ def take_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
         ) from None
 
 
-def _signature(part: Part) -> dict[bytes, bytes]:
-    return {b"harvest.plan": part.plan.encode(), b"harvest.partition": b"%d" % part.partition}
+def _signature(part: Part, table: pa.Table) -> dict[bytes, bytes]:
+    """Say what a part is, with the SHA-256 of its rows as an Arrow stream."""
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    digest = hashlib.sha256(stream.getvalue()).hexdigest()
+    return {
+        _PLAN: part.plan.encode(),
+        _PARTITION: b"%d" % part.partition,
+        b"harvest.sha256": digest.encode(),
+    }
 
 
 def write_parquet(

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 from .schema import SERIES_COUNTS
 
 _KEYS: Final = ("crdc_series_uuid", "SeriesInstanceUID")
-_SUMS: Final = ("ok", "requests", "bytes_read", "header_bytes")
+_SUMMED: Final = ("requests", "bytes_read", "header_bytes")
+COUNTED_COLUMNS: Final = (*_KEYS, "status", "error", "retryable", *_SUMMED)
+"""Of ``instances``: all that a tally looks at."""
 _MOST_COUNTS: Final = 256
 """Counts of so many batches are put together, so that they do not pile up."""
 _COUNT_NAMES: Final = [name for name, _ in SERIES_COUNTS]
@@ -29,8 +31,9 @@ class Tally:
         """Take some rows of ``instances``."""
         for entry in pc.value_counts(rows.column("error").drop_null()).to_pylist():
             self._errors[entry["values"]] += entry["counts"]
+        self._sums["retryable"] += pc.sum(rows.column("retryable")).as_py() or 0
         self._sums["ok"] += pc.sum(pc.equal(rows.column("status"), "ok")).as_py() or 0
-        for name in ("requests", "bytes_read", "header_bytes"):
+        for name in _SUMMED:
             self._sums[name] += pc.sum(rows.column(name)).as_py() or 0
         self._by_series.append(_count(rows))
         if len(self._by_series) == _MOST_COUNTS:
@@ -38,7 +41,10 @@ class Tally:
 
     def totals(self) -> dict[str, Any]:
         """Return what the manifest says of all rows."""
-        return {"errors": dict(self._errors), **{name: self._sums[name] for name in _SUMS}}
+        return {
+            "errors": dict(self._errors),
+            **{name: self._sums[name] for name in ("ok", "retryable", *_SUMMED)},
+        }
 
     def series(self, planned: pa.Table) -> pa.Table:
         """Return the ``series`` table.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +25,7 @@ SHOWN_ROWS: Final = 200
 
 
 def connect(
-    output: str | OutputConfig,
+    output: str | Mapping[str, Any] | OutputConfig,
     endpoint: str | None = None,
     region: str | None = None,
     *,
@@ -41,7 +41,7 @@ def connect(
     Parameters
     ----------
     output
-        A folder, s3://bucket/path, gs://bucket/path, or the config's section.
+        A folder, s3://bucket/path, gs://bucket/path, or the config's section with these keys.
     endpoint, region, allow_http
         Of the bucket, as in the config; only where `output` is a text.
 
@@ -59,7 +59,9 @@ def connect(
     StoreUnavailable
         The bucket does not answer.
     """
-    if isinstance(output, str):
+    if isinstance(output, Mapping):
+        output = output_config(**output)
+    elif isinstance(output, str):
         output = output_config(output, endpoint, region, allow_http=allow_http)
     return _connect(output)[0]
 

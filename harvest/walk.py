@@ -32,6 +32,8 @@ _LONG_VRS = frozenset(
 _FRAGMENT_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "OB or OW"})
 _NOTHING = Selection(top=False)
 
+LEAPT_BYTES: Final = 64 * 2**10
+"""Longer values that nobody asks for count as nothing: a reader leaps over them."""
 SHOWN_VALUE_BYTES: Final = 1024
 """Longest value that is kept where every element is."""
 TICK_ELEMENTS: Final = 65_536
@@ -43,7 +45,7 @@ class HeaderLimits:
     """How much one object may ask of its reader."""
 
     header_bytes: int = 64 * 2**20
-    """Bytes held in memory, inflated ones included."""
+    """Bytes walked over, long values that nobody asks for excepted; inflated ones included."""
     depth: int = 64
     """Sequences inside sequences."""
     elements: int = 5_000_000
@@ -131,6 +133,7 @@ class Walk:
         self._elements = 0
         self._kept = 0
         self._kept_bytes = 0
+        self._leapt = 0
         self._segment = b""
         self._base = 0
 
@@ -225,6 +228,9 @@ class Walk:
                 items, _ = self._sequence(value, stop, level, nested)
             elif kept:
                 data = self._value(value, length, level.selection)
+        if data is None and items is None:
+            self._leap(stop - value)
+        self._check_reach(stop)
         if kept:
             self._keep()
             level.found[kept[0]] = Element(tag, vr, value, length, data, items)
@@ -245,6 +251,17 @@ class Walk:
             )
         if self._tick is not None and not self._elements % TICK_ELEMENTS:
             self._tick()
+
+    def _leap(self, length: int) -> None:
+        if length > LEAPT_BYTES:
+            self._leapt += length
+
+    def _check_reach(self, stop: int) -> None:
+        # by what the object holds, and not by how much of it was read: all attempts agree
+        if stop - self._leapt > self._limits.header_bytes:
+            raise ObjectError(
+                ErrorKind.TOO_LARGE, f"the header is over {self._limits.header_bytes} bytes"
+            )
 
     def _keep(self) -> None:
         self._kept += 1
@@ -316,6 +333,7 @@ class Walk:
             if stop is not None:
                 self._check_bound(stop, end, position)
             if stop is not None and selection is _NOTHING:
+                self._leap(length)
                 position = stop
                 continue
             item, position = self._item(position, stop, level, selection)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from harvest import cli
 from tests import conftest
 from tests.conftest import HARVEST
 from tests.faults.proxy import Gate
@@ -362,6 +363,18 @@ def test_an_interrupted_run_goes_on(
     assert (ended.returncode, ended.stderr) == (0, "")
     assert json.loads(ended.stdout)["rows"] == 1230
     assert len(s3_gate.of("list-type")) == listings
+
+
+def test_what_duckdb_makes_of_an_interruption_is_no_bug(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted() -> None:
+        raise RuntimeError("Query interrupted")
+
+    with pytest.raises(SystemExit) as ended:
+        cli._reporting(interrupted)()
+    assert ended.value.code == 75
+    assert "run the same command again" in capsys.readouterr().err
 
 
 # --- hosts -----------------------------------------------------------------------------------

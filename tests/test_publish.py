@@ -202,7 +202,7 @@ def test_a_file_of_an_interrupted_publish_is_overwritten(
     assert conftest.tree(Path(config.output.url)) == undisturbed
 
 
-@pytest.mark.parametrize("name", ["instances/00003.parquet", "instances/notes", "series/mine.csv"])
+@pytest.mark.parametrize("name", ["instances/00003.parquet", "series/mine.parquet"])
 def test_a_foreign_file_is_not_published_with(
     copy: Copy, undisturbed: dict[str, bytes], name: str
 ) -> None:

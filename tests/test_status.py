@@ -31,7 +31,7 @@ def test_every_state(tmp_path: Path, scheduler: str) -> None:
     assert (found.state, found.rows, found.done, found.ok) == ("planned", 71, 0, None)
     read_partition(read_task(config, open_output(out), plan.part(0)))
     found = read_status(out)
-    assert (found.state, found.done) == ("running", plan.partitions[0].rows)
+    assert (found.state, found.done) == ("unfinished", plan.partitions[0].rows)
     run(config)
     found = read_status(out)
     assert (found.state, found.rows, found.done, found.ok) == ("complete", 71, 71, 70)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import uuid
@@ -27,6 +28,7 @@ from harvest.store.protocol import (
     unquoted,
 )
 from harvest.store.with_boto3 import Boto3Bucket
+from harvest.store.with_files import FileStore
 from harvest.urls import ObjectUrl, parse_url
 from tests import conftest
 from tests.faults.proxy import Fault, Gate
@@ -651,3 +653,10 @@ def test_a_bucket_that_google_cannot_have(lab: Lab) -> None:
     output = OutputConfig(url="gs://bucket_", endpoint=lab.gcs.endpoint)
     with pytest.raises(OutputError, match="gs://bucket_"):
         open_bucket(parse_url(output.url), output)
+
+
+def test_a_pipe_is_no_object(tmp_path: Path) -> None:
+    """Nobody would ever write into it: the reader must not wait."""
+    os.mkfifo(tmp_path / "pipe.dcm")
+    with pytest.raises(ObjectError, match="no regular file"):
+        FileStore().get(str(tmp_path / "pipe.dcm"), 0, 10, None)

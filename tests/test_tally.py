@@ -66,11 +66,12 @@ def test_totals() -> None:
         row(0),
         row(1, "error", error="denied"),
         row(2, "error", error="denied"),
-        row(3, "error", error="changed"),
+        row(3, "error", error="changed", retryable=True),
     ]
     expected = {
         "errors": {"denied": 2, "changed": 1},
         "ok": 1,
+        "retryable": 1,
         "requests": 4,
         "bytes_read": 40,
         "header_bytes": 5,

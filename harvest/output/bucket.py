@@ -221,8 +221,8 @@ class BucketOutput:
     def _told(self, error: ObjectError) -> OutputError | StoreUnavailable:
         if error.kind.retryable:
             return StoreUnavailable(
-                f"output {self.location} does not answer ({error.detail}): "
-                "run the same command again to go on"
+                f"output {self.location} does not answer ({error.detail}): check the network and "
+                "the output's endpoint, then run the same command again"
             )
         if error.kind == ErrorKind.NOT_FOUND:
             return OutputError(

@@ -11,7 +11,7 @@ from ..errors import OutputError
 
 _RUN_AGAIN: Final = "run the same command again"
 _CLEAR: Final = f"free space, then {_RUN_AGAIN}; finished partitions are not read again"
-_ELSEWHERE: Final = {
+_NEXT_STEPS: Final = {
     errno.EROFS: "{elsewhere}",
     errno.EACCES: "let this user write there, or {elsewhere}",
     errno.EPERM: "let this user write there, or {elsewhere}",
@@ -40,8 +40,8 @@ def explained(place: str, verb: str, elsewhere: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(f"the disk of {place} is full: {_CLEAR}") from None
-        step = _ELSEWHERE.get(error.errno or 0)
-        if step is None:
-            raise
+        if error.errno in (None, errno.ENOENT, errno.EBADF, errno.EINVAL):
+            raise  # a file that may be absent, or a bug
+        step = _NEXT_STEPS.get(error.errno, "mend that, or {elsewhere}")
         step = step.format(elsewhere=elsewhere)
         raise OutputError(f"{place} cannot be {verb} ({error.strerror}): {step}") from None

@@ -38,6 +38,7 @@ class LocalOutput:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._is_new = not os.path.lexists(folder)
 
     @property
     def location(self) -> str:
@@ -50,7 +51,8 @@ class LocalOutput:
 
     def exists(self, name: str) -> bool:
         """Tell whether a complete file has this name."""
-        return self.path(name).is_file()
+        with self._explained("read"):
+            return self.path(name).is_file()
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes; see `Output.read`."""
@@ -65,9 +67,9 @@ class LocalOutput:
 
     def names(self, folder: str) -> list[str]:
         """List the complete files of a folder, sorted."""
-        if not self.path(folder).is_dir():
-            return []
         with self._explained("read"):
+            if not self.path(folder).is_dir():
+                return []
             return sorted(
                 f"{folder}/{entry.name}"
                 for entry in self.path(folder).iterdir()
@@ -108,14 +110,12 @@ class LocalOutput:
                 gone.unlink(missing_ok=True)
             while gone != self.folder:
                 gone = gone.parent
+                if gone == self.folder and not self._is_new:
+                    return  # an empty folder that the user has made stays
                 try:
                     gone.rmdir()
-                except (FileNotFoundError, NotADirectoryError):
-                    return
-                except OSError as error:
-                    if error.errno != errno.ENOTEMPTY:
-                        raise
-                    return
+                except OSError:
+                    return  # it is not empty, or may not go
 
     def strangers(self) -> list[str]:
         """List anything but a work folder; the folder itself where it is none."""

@@ -68,6 +68,10 @@ def by_status(status: int, *, pinned: bool = False) -> ObjectError:
     return unavailable(f"the store answered with status {status}")
 
 
+# of S3: the request was broken on its way, or an upload's end was told twice
+_PASSING_CODES = frozenset({"RequestTimeout", "BadDigest", "IncompleteBody", "NoSuchUpload"})
+
+
 def of_write(status: int, code: str = "") -> ObjectError:
     """Turn the HTTP status of a write that failed into an error.
 
@@ -78,6 +82,8 @@ def of_write(status: int, code: str = "") -> ObjectError:
     code
         The store's word for it, such as ``ExpiredToken``.
     """
+    if code in _PASSING_CODES:
+        return unavailable(f"status {status} {code}")
     # 408 and 429 ask for patience, and so does S3's 409 (ConditionalRequestConflict)
     if 400 <= status < 500 and status not in (404, 408, 409, 429):
         return ObjectError(ErrorKind.DENIED, f"status {status} {code}".rstrip())

@@ -114,15 +114,19 @@ class Boto3Store:
         )
         try:
             for page in pages:
-                if "IsTruncated" not in page:
-                    # a page of HTML may well be XML, and would be an empty listing
-                    raise faults.unavailable("the answer is no listing")
+                _check_listing(page)
                 yield [
                     Listed(found["Key"], found["Size"], unquoted(found.get("ETag")))
                     for found in page.get("Contents", [])
                 ]
         except _FAILURES as error:
             raise _translated(error) from None
+
+
+def _check_listing(page: dict[str, Any]) -> None:
+    """Refuse a page of HTML, which may well be XML, and would be an empty listing."""
+    if "IsTruncated" not in page:
+        raise faults.unavailable("the answer is no listing")
 
 
 def _translated(error: Exception, *, pinned: bool = False) -> Exception:
@@ -195,11 +199,14 @@ class Boto3Bucket(Boto3Store):
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
             with closing(answer["Body"]) as body:
-                return body.read(), answer["ETag"]
-        except (ClientError, BotoCoreError) as error:
+                data = body.read()
+        except _FAILURES as error:
             if _code(error) == "NoSuchKey":
                 return None
             raise _of_write(error) from None
+        if not answer.get("ETag"):
+            raise faults.unavailable("the answer is no object")
+        return data, answer["ETag"]
 
     def put(self, key: str, data: bytes, version: str | None, writer: str) -> bool:
         """Write an object in one state only; see `WritableBucket.put`."""
@@ -208,7 +215,7 @@ class Boto3Bucket(Boto3Store):
             self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, Metadata={WRITER: writer}, **condition
             )
-        except (ClientError, BotoCoreError) as error:
+        except _FAILURES as error:
             # S3 says of an absent object that it cannot match
             if _code(error) == "NoSuchKey":
                 return False
@@ -220,7 +227,7 @@ class Boto3Bucket(Boto3Store):
     def _writer(self, key: str) -> str | None:
         try:
             head = self._client.head_object(Bucket=self._bucket, Key=key)
-        except (ClientError, BotoCoreError) as error:
+        except _FAILURES as error:
             if _status(error) == 404:
                 return None
             raise _of_write(error) from None
@@ -232,7 +239,7 @@ class Boto3Bucket(Boto3Store):
         try:
             with path.open("rb") as file:
                 self._client.upload_fileobj(file, self._bucket, key)
-        except (ClientError, BotoCoreError) as error:
+        except _FAILURES as error:
             raise _of_write(error) from None
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -244,7 +251,7 @@ class Boto3Bucket(Boto3Store):
                 answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": names, "Quiet": True}
                 )
-            except (ClientError, BotoCoreError) as error:
+            except _FAILURES as error:
                 raise _of_write(error) from None
             for failed in answer.get("Errors", []):
                 denied = failed.get("Code") == "AccessDenied"
@@ -257,17 +264,18 @@ class Boto3Bucket(Boto3Store):
         )
         try:
             for page in pages:
+                _check_listing(page)
                 folders = [found["Prefix"] for found in page.get("CommonPrefixes", [])]
                 yield folders + [found["Key"] for found in page.get("Contents", [])]
-        except (ClientError, BotoCoreError) as error:
+        except _FAILURES as error:
             raise _of_write(error) from None
 
 
-def _code(error: ClientError | BotoCoreError) -> str:
+def _code(error: Exception) -> str:
     return str(error.response["Error"].get("Code")) if isinstance(error, ClientError) else ""
 
 
-def _status(error: ClientError | BotoCoreError) -> int:
+def _status(error: Exception) -> int:
     if not isinstance(error, ClientError):
         return 0
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -277,7 +285,7 @@ def _status(error: ClientError | BotoCoreError) -> int:
 _LASTING = (CredentialRetrievalError, ParamValidationError, SSOError, TokenRetrievalError)
 
 
-def _of_write(error: ClientError | BotoCoreError) -> Exception:
+def _of_write(error: Exception) -> Exception:
     if isinstance(error, ClientError):
         return faults.of_write(_status(error), _code(error))
     if isinstance(error, _LASTING):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from typing import NoReturn
 
+from ..errors import ErrorKind, ObjectError
 from . import faults
 from .protocol import EmptyObject, Listed, Ranged, Version
 
@@ -18,11 +20,16 @@ class FileStore:
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
         """Read a range; see `ObjectStore.get`."""
         try:
-            descriptor = os.open(key, os.O_RDONLY)
+            # a pipe or a device would keep the reader waiting
+            descriptor = os.open(key, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise _translated(error) from None
         try:
             status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise faults.not_found()
+            if not stat.S_ISREG(status.st_mode):
+                raise ObjectError(ErrorKind.NOT_DICOM, "it is no regular file")
             found = Version(_etag(status))
             if version is not None and version != found:
                 raise faults.changed()
