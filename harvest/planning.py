@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from .cohort import BucketShare, Cohort, PrefixCohort, SeriesCohort, UrlCohort, resolve_cohort
 from .config import Config
-from .errors import CohortError, HarvestError, OutputBusy
+from .errors import CohortError, HarvestError
 from .estimate import KEYS_PER_LIST, Estimate, estimate_cohort, object_cost
 from .listing import (
     ListedSeries,
@@ -139,10 +139,8 @@ def make_plan(
                 else "the cohort has no objects: check cohort.prefix or cohort.manifest"
             )
         check()
-    except OutputBusy:
-        raise  # what is there is another harvest's
     except BaseException:
-        check()  # whoever was stopped while it listed must not remove another harvest's plan
+        check()  # what is there may be another harvest's by now: then this raises again
         output.remove(PLAN)
         raise
     plan = planner.finish(config)
