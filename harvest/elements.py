@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .tags import Attribute, Key, PrivateTag
 
@@ -37,8 +36,7 @@ _ESSENTIAL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One data element, its value still encoded."""
 
     tag: int
@@ -104,9 +102,9 @@ class Selection:
         found
             The data set so far, where private creators are looked up.
         """
-        rest = self if self.everything else None
         if tag in self.public:
-            return tag, self.public[tag] or rest
+            return tag, self.public[tag] or (self if self.everything else None)
+        rest = self if self.everything else None
         private = self._find_private(tag, found)
         if private is None and rest is not None:
             return tag, rest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydicom import datadict
 
@@ -17,6 +17,9 @@ from .tags import Attribute, keyword_of
 from .urls import parse_url
 from .values import Encoding, Unfit, convert
 from .walk import HeaderLimits
+
+SHOWN_VALUE_BYTES: Final = 1024
+"""Longest value that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,9 @@ def _report(element: Element, encoding: Encoding) -> ElementReport:
     if element.items is not None:
         items = tuple(_reports(item, inner_encoding(item, encoding)) for item in element.items)
     else:
+        short = element.length <= SHOWN_VALUE_BYTES
         try:
-            value = convert(element, attribute, encoding)
+            value = convert(element if short else element._replace(value=None), attribute, encoding)
         except Unfit as unfit:
             problem = str(unfit)
     return ElementReport(

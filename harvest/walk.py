@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
 from pydicom import datadict
+from pydicom.valuerep import VR
 
 from .elements import UNDEFINED, DataSet, Element, Selection
 from .errors import ErrorKind, ObjectError
@@ -29,13 +31,16 @@ PIXEL_GROUP: Final = 0x7FE0
 _LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
+_VR_TEXT = {vr.encode(): vr for vr in VR.__members__ if len(vr) == 2}
 _FRAGMENT_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "OB or OW"})
+_BULK_VRS = _FRAGMENT_VRS | {None, "UN"}
+_COMPLICATED_GROUPS = frozenset({PIXEL_GROUP, DELIMITER_GROUP})
 _NOTHING = Selection(top=False)
 
 LEAPT_BYTES: Final = 64 * 2**10
 """Longer values that nobody asks for count as nothing: a reader leaps over them."""
-SHOWN_VALUE_BYTES: Final = 1024
-"""Longest value that is kept where every element is."""
+INLINE_BULK_BYTES: Final = 1024
+"""Longest value of a bulk VR that is kept where every element is."""
 TICK_ELEMENTS: Final = 65_536
 """Elements between two ticks of a walk: some tenths of a second."""
 
@@ -85,6 +90,8 @@ class _Level:
     """Sequences around it."""
     end: int | None = None
     """Offset that its elements must not pass; None where a delimiter or the object ends it."""
+    only: int | None = None
+    """Group that ends with its last element; None where elements are of any group."""
     found: DataSet = field(default_factory=dict)
 
 
@@ -168,8 +175,11 @@ class Walk:
         tuple of DataSet and int
             The wanted elements, and the offset behind the group.
         """
-        level = _Level(selection, self._looks_implicit(position))
+        level = _Level(selection, self._looks_implicit(position), only=META_GROUP)
         while position < self._window.size:
+            position, _ = self._simple(position, level)
+            if position == self._window.size:
+                break
             header = self.element_header(position, level.implicit)
             if header.tag >> 16 != META_GROUP:
                 break
@@ -194,7 +204,11 @@ class Walk:
         level = _Level(selection, implicit)
         last_group = 0
         while position < size:
+            position, group = self._simple(position, level)
+            last_group = max(last_group, group)
             left = size - position
+            if not left:
+                break
             if left < 8 and not any(self._window.read(position, left)):
                 return TopLevel(level.found, implicit, position, False, last_group, left)
             header = self.element_header(position, implicit)
@@ -227,7 +241,7 @@ class Walk:
             if kept and length and _holds_items(tag, vr, nested):
                 items, _ = self._sequence(value, stop, level, nested)
             elif kept:
-                data = self._value(value, length, level.selection)
+                data = self._value(header, level.selection)
         if data is None and items is None:
             self._leap(stop - value)
         self._check_reach(stop)
@@ -236,20 +250,86 @@ class Walk:
             level.found[kept[0]] = Element(tag, vr, value, length, data, items)
         return stop
 
-    def count(self) -> None:
-        """Count an element, item or fragment.
+    def _simple(  # noqa: C901 - one loop: a call for each element would cost more than the work
+        self, position: int, level: _Level
+    ) -> tuple[int, int]:
+        """Step over elements as `_step` does, as long as they ask for no more than that.
+
+        Most elements of every header are short, hold no items and lie in the known bytes; they
+        are worth a loop of their own. It stops before the first that is not like that.
+
+        Returns
+        -------
+        tuple of int and int
+            The offset behind the last of them, and the highest group seen; 0 for none.
+        """
+        if self._window.size - position < 12:
+            return position, 0
+        at = position - self._base
+        if at < 0 or at + 12 > len(self._segment):
+            self._segment, self._base = self._window.segment(position, 8)
+            at = position - self._base
+        segment, found, implicit = self._segment, level.found, level.implicit
+        unpack = self._implicit.unpack_from if implicit else self._explicit.unpack_from
+        selection, only = level.selection, level.only
+        public, private_groups = selection.public, selection.private_groups
+        everything = selection.everything
+        # what passes these bounds goes the long way, which finds what is wrong with it
+        last = min(len(segment), self._limits.header_bytes + self._leapt - self._base)
+        if level.end is not None:
+            last = min(last, level.end - self._base)
+        left = min(self._limits.elements - self._elements, TICK_ELEMENTS)
+        count = highest = 0
+        vr = None
+        while at + 12 <= last and count < left:
+            if implicit:
+                group, element, length = unpack(segment, at)
+                value = at + 8
+            else:
+                group, element, code, length = unpack(segment, at)
+                value = at + 8
+                if code in _LONG_VRS:
+                    (length,) = self._length.unpack_from(segment, value)
+                    value = at + 12
+                elif code not in _VR_TEXT:
+                    break
+                vr = _VR_TEXT[code]
+            stop = value + length
+            if stop > last or length > LEAPT_BYTES or group in _COMPLICATED_GROUPS:
+                break
+            if only is not None and group != only:
+                break
+            tag = group << 16 | element
+            if tag in public or everything or group in private_groups:
+                kept = selection.find(tag, found)
+                if kept and length and _holds_items(tag, vr, kept[1] or _NOTHING):
+                    break
+                if kept:
+                    data = segment[value:stop] if self._holds(tag, vr, length, everything) else None
+                    self._keep()
+                    found[kept[0]] = Element(tag, vr, value + self._base, length, data)
+            count += 1
+            at = stop
+            if group > highest:
+                highest = group
+        self.count(count)
+        return at + self._base, highest
+
+    def count(self, more: int = 1) -> None:
+        """Count elements, items or fragments.
 
         Raises
         ------
         ObjectError
             ``too_large``: it is one too many; or whatever the tick raises.
         """
-        self._elements += 1
+        ticks = self._elements // TICK_ELEMENTS
+        self._elements += more
         if self._elements > self._limits.elements:
             raise ObjectError(
                 ErrorKind.TOO_LARGE, f"the header has over {self._limits.elements} elements"
             )
-        if self._tick is not None and not self._elements % TICK_ELEMENTS:
+        if self._tick is not None and self._elements // TICK_ELEMENTS > ticks:
             self._tick()
 
     def _leap(self, length: int) -> None:
@@ -280,14 +360,21 @@ class Walk:
                 f"a value announced to end at offset {stop} goes past the object's end",
             )
 
-    def _value(self, offset: int, length: int, selection: Selection) -> bytes | None:
-        # who looks at everything looks at no megabyte of it
-        if selection.everything:
-            return self._window.read(offset, length) if length <= SHOWN_VALUE_BYTES else None
-        if length > min(self._limits.value_bytes, self._limits.kept_bytes - self._kept_bytes):
+    def _value(self, header: ElementHeader, selection: Selection) -> bytes | None:
+        tag, vr, length, offset = header
+        if not self._holds(tag, vr, length, selection.everything):
             return None
-        self._kept_bytes += length
         return self._window.read(offset, length)
+
+    def _holds(self, tag: int, vr: str | None, length: int, everything: bool) -> bool:
+        """Tell whether a value is kept, and count its bytes."""
+        if length > min(self._limits.value_bytes, self._limits.kept_bytes - self._kept_bytes):
+            return False
+        # who looks at everything looks at no megabyte of it
+        if everything and length > INLINE_BULK_BYTES and is_bulk(tag, vr):
+            return False
+        self._kept_bytes += length
+        return True
 
     def _undefined(
         self, header: ElementHeader, level: _Level, nested: Selection
@@ -353,6 +440,9 @@ class Walk:
             implicit = self._looks_implicit(position)
         level = _Level(selection, implicit, around.depth + 1, end)
         while end is None or position < end:
+            position, _ = self._simple(position, level)
+            if position == end:
+                break
             header = self.element_header(position, implicit)
             if header.tag == ITEM_DELIMITER:
                 if end is None:
@@ -372,10 +462,24 @@ def _holds_items(tag: int, vr: str | None, nested: Selection) -> bool:
     return wanted_as_sequence or _dictionary_vr(tag) == "SQ"
 
 
+def is_bulk(tag: int, vr: str | None) -> bool:
+    """Tell whether an element holds bytes or numbers without end, or what nobody knows.
+
+    Parameters
+    ----------
+    tag
+        Of the element, ``0xGGGGEEEE``.
+    vr
+        As the file writes it; None under implicit VR.
+    """
+    return (_dictionary_vr(tag) if vr in (None, "UN") else vr) in _BULK_VRS
+
+
 def _malformed(what: str, position: int) -> ObjectError:
     return ObjectError(ErrorKind.MALFORMED, f"{what} (offset {position})")
 
 
+@lru_cache(maxsize=16_384)
 def _dictionary_vr(tag: int) -> str | None:
     try:
         return datadict.dictionary_VR(tag)

@@ -454,11 +454,12 @@ def test_large_values_that_nobody_wants_are_skipped() -> None:
 
 
 @pytest.mark.parametrize("length", [1024, 1026])
-def test_everything_means_no_large_values(length: int) -> None:
-    data = part10(identity() + LITTLE.element(TEXT, "UT", b"x" * length))
+@pytest.mark.parametrize("vr", ["UT", "OB"])
+def test_everything_means_no_large_bulk_values(vr: str, length: int) -> None:
+    data = part10(identity() + LITTLE.element(TEXT, vr, b"x" * length))
     found = header_of(data).dataset[TEXT]
     assert found.length == length
-    assert (found.value is None) is (length > 1024)
+    assert (found.value is None) is (length > 1024 and vr == "OB")
 
 
 @pytest.mark.parametrize("length", [100, 102])
