@@ -87,8 +87,8 @@ class ReadConfig(_Section):
     """Name of a ready profile, a path, or a list of them."""
     tags: list[str] = Field(default_factory=list)
     """Further tags: Keyword, Sequence.Keyword, (gggg,creator,ee)."""
-    header: Literal["none"] = "none"
-    """The whole header in one column; `json` is not in this version."""
+    header: Literal["none", "json"] = "none"
+    """Whether the whole header goes into a column, in the DICOM JSON Model."""
     frames: Literal["none"] = "none"
     """The frame index; `table` and `scan` are not in this version."""
 
@@ -103,6 +103,11 @@ class ReadConfig(_Section):
     def profiles(self) -> tuple[str, ...]:
         """Return the profiles as a tuple, whether one or several are named."""
         return (self.profile,) if isinstance(self.profile, str) else tuple(self.profile)
+
+    @property
+    def with_json(self) -> bool:
+        """Whether the whole header goes into a column."""
+        return self.header == "json"
 
 
 class TlsConfig(_Section):
@@ -456,7 +461,7 @@ def _describe(location: Location, found: dict[str, Any]) -> str:
     if found["type"] == "missing":
         return f"{where} is missing"
     message = str(found["msg"]).removeprefix("Value error, ")
-    if location in (("read", "header"), ("read", "frames")):
+    if location == ("read", "frames"):
         message = f"{found['input']!r} is not in this version: only none is"
     return f"{where}: {message}"
 

@@ -115,12 +115,12 @@ class Selection:
         if group not in self.private_groups:
             return None
         if 0x10 <= element <= 0xFF:
-            return tag, None
+            return tag, self if self.everything else None
         creator = found.get(group << 16 | element >> 8)
         # it is decoded for every element of its block
         if creator is None or not creator.value or creator.length > CREATOR_BYTES:
             return None
-        name = creator.value.decode("iso8859", "replace").strip(" \0")
+        name = creator.value.decode("latin-1", "replace").strip(" \0")
         private = PrivateTag(group, name, element & 0xFF)
         return (
             (private, self.private[private] or (self if self.everything else None))
@@ -133,4 +133,4 @@ def text_of(element: Element | None) -> str:
     """Decode an element of the default repertoire, such as a UID; empty where it is absent."""
     if element is None or element.value is None:
         return ""
-    return element.value.decode("iso8859").strip(" \0")
+    return element.value.decode("latin-1").strip(" \0")

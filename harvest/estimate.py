@@ -13,7 +13,7 @@ from typing import Final
 
 from .cohort import ModalityTotal
 from .config import Config
-from .window import FIRST_RANGE_BYTES
+from .ranges import FIRST_RANGE_BYTES
 
 EXPECTED_HEADER_BYTES: Final = {
     "ANN": 60_000,

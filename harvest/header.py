@@ -32,6 +32,8 @@ from .walk import HeaderLimits, TopLevel, Walk
 from .window import Missing, NeedMore, Window
 
 PREAMBLE_BYTES: Final = 132
+"""Before the first element, prefix included (PS3.10 section 7.1)."""
+PREFIX: Final = b"DICM"
 INFLATED_AT_ONCE: Final = 4 * 2**10
 """Compressed bytes; a bomb makes a thousand times as much of them."""
 
@@ -51,7 +53,7 @@ _CLASSES_WITH_PIXELS = frozenset(
 ) | {str(uid.RTDoseStorage)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Header:
     """Everything wanted of one object's header, which was seen to its end."""
 
@@ -109,7 +111,8 @@ def read_header(
 def _read(
     window: Window, selection: Selection, limits: HeaderLimits, tick: Callable[[], None] | None
 ) -> Header:
-    if window.size < PREAMBLE_BYTES or window.read(128, 4) != b"DICM":
+    prefix = PREAMBLE_BYTES - len(PREFIX)
+    if window.size < PREAMBLE_BYTES or window.read(prefix, len(PREFIX)) != PREFIX:
         raise ObjectError(ErrorKind.NOT_DICOM, "no DICM prefix at offset 128 (PS3.10 section 7.1)")
     meta_walk = Walk(window, limits, little_endian=True, tick=tick)
     meta, position = meta_walk.file_meta(PREAMBLE_BYTES, selection)

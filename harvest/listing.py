@@ -36,6 +36,8 @@ class SeriesPrefix:
     series_instance_uid: str
     expected: int | None = None
     """Objects, by the index; None where it does not say."""
+    kind: str | None = None
+    """Collection and modality, by the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,4 +230,5 @@ def plan_row(
         "crdc_series_uuid": series.crdc_series_uuid if series else series_uuid,
         "crdc_instance_uuid": instance_uuid,
         "series_instance_uid": series.series_instance_uid if series else None,
+        "kind": series.kind if series else None,
     }

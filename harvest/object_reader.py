@@ -4,25 +4,40 @@ from __future__ import annotations
 
 from typing import Final
 
+from .alike import Likeness, Likenesses
 from .config import SourceConfig
 from .elements import Selection
 from .errors import ErrorKind, HarvestError, ObjectError
 from .header import Header, read_header
-from .offsets import Pixels, locate_pixels
+from .header_json import header_json
+from .offsets import OffsetTable, Pixels, locate_pixels
 from .patience import Patience, RateLimit
-from .rows import Planned, Row, Traffic, error_row, number_of_frames, ok_row
+from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH, FirstRanges, Subject
+from .rows import (
+    Columns,
+    Converter,
+    Planned,
+    Row,
+    Traffic,
+    Values,
+    add_header,
+    error_row,
+    number_of_frames,
+    ok_row,
+)
 from .store import open_store
 from .store.faults import unavailable
 from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
 from .tags import Attribute
 from .urls import parse_url
 from .walk import HeaderLimits
-from .window import FIRST_RANGE_BYTES, NeedMore, Window
+from .window import NeedMore, Window
 
-PIXEL_AREA_BYTES: Final = 64
-"""Read behind a header, for the first bytes of the pixel area."""
 RESTARTS: Final = 2
 """How often an object that changes under the reader is begun again."""
+
+Found = tuple[Header, Values, Columns | None]
+"""A header, what its columns hold, and in which of them it differs from the ones it is like."""
 
 
 class ObjectReader:
@@ -42,8 +57,10 @@ class ObjectReader:
         Longest time for one object.
     rate
         Limit on requests.
+    ranges
+        What was learnt of the lengths of headers.
     everything
-        Keep every element of a header, whatever the columns.
+        Keep every element of a header, whatever the columns; a row then has all of them.
     """
 
     def __init__(
@@ -55,16 +72,18 @@ class ObjectReader:
         retries: int,
         object_seconds: float,
         rate: RateLimit,
+        ranges: FirstRanges | None = None,
         everything: bool = False,
     ) -> None:
         self._source = source
-        self._attributes = attributes
         self._selection = Selection(attributes, everything=everything)
         self._limits = limits
         self._retries = retries
         self._object_seconds = object_seconds
         self._rate = rate
-        self._first_ranges: dict[str | None, int] = {}
+        self._ranges = ranges or FirstRanges()
+        self._converter = Converter(attributes)
+        self._likenesses: Likenesses[Values] = Likenesses(self._selection, limits)
 
     def row(self, planned: Planned, traffic: Traffic | None = None) -> Row:
         """Read one object; whatever happens to it, its row.
@@ -78,8 +97,11 @@ class ObjectReader:
         """
         traffic = traffic or Traffic()
         try:
-            header, pixels = self.header(planned, traffic)
-            return ok_row(planned, traffic, header, pixels, self._attributes)
+            (header, values, changed), pixels = self._read(planned, traffic)
+            row = ok_row(planned, traffic, header, pixels, values, changed)
+            if self._selection.everything:
+                add_header(row, header_json(header, planned.url))
+            return row
         except ObjectError as error:
             return error_row(planned, traffic, error)
         except HarvestError:
@@ -106,40 +128,64 @@ class ObjectReader:
         ObjectError
             Whatever is wrong with it.
         """
+        (header, _, _), pixels = self._read(planned, traffic)
+        return header, pixels
+
+    def _read(self, planned: Planned, traffic: Traffic) -> tuple[Found, Pixels]:
         url = parse_url(planned.url)
         store = open_store(url, self._source, self._object_seconds)
         patience = Patience(self._retries, self._object_seconds)
+        subject = planned.subject
         for restart in range(RESTARTS + 1):
-            fetch = _Fetch(store, planned, patience, self._rate, traffic)
+            fetch = _Fetch(store, url.key, planned, patience, self._rate, traffic)
             try:
-                return self._walk(fetch, patience, planned.crdc_series_uuid)
+                return self._walk(fetch, patience, subject)
             except ObjectError as error:
                 if error.kind != ErrorKind.CHANGED or restart == RESTARTS:
                     raise
         raise AssertionError("unreachable")
 
-    def _walk(self, fetch: _Fetch, patience: Patience, series: str | None) -> tuple[Header, Pixels]:
-        first = self._first_ranges.get(series, FIRST_RANGE_BYTES)
-        window = fetch.begin(first)
-        grown = first
+    def _walk(self, fetch: _Fetch, patience: Patience, subject: Subject) -> tuple[Found, Pixels]:
+        likeness = self._likenesses.of(subject.series)
+        window = fetch.begin(self._ranges.guess(subject))
+        grown = FIRST_RANGE_BYTES
         while True:
-            found = read_header(window, self._selection, self._limits, patience.check)
+            found = self._header(window, likeness, patience)
             if not isinstance(found, NeedMore):
-                located = locate_pixels(window, found, number_of_frames(found))
+                header = found[0]
+                located = locate_pixels(window, header, number_of_frames(header))
                 if isinstance(located, Pixels):
-                    self._learn(series, found)
+                    self._learn(subject, window, header, located)
                     return found, located
                 found = located
             # behind a value that was leapt over little is left, as a rule
-            grown = 2 * (grown if found.start == fetch.reach else FIRST_RANGE_BYTES)
             room = max(0, self._limits.header_bytes - window.held)
-            fetch.more(window, found, min(grown, room))
+            leap = not 0 <= found.start - fetch.reach <= min(BRIDGED_BYTES, room)
+            grown = FIRST_RANGE_BYTES if leap else GROWTH * grown
+            fetch.more(window, found, min(grown, room), leap=leap)
 
-    def _learn(self, series: str | None, header: Header) -> None:
-        # without a series there is nothing to learn from
-        if series is not None:
-            longest = max(self._first_ranges.get(series, 0), header.end + PIXEL_AREA_BYTES)
-            self._first_ranges[series] = min(longest, 2**20)
+    def _header(
+        self, window: Window, likeness: Likeness[Values], patience: Patience
+    ) -> Found | NeedMore:
+        recognised = likeness.recognise(window)
+        if recognised is not None:
+            changed = self._converter.changed(recognised.changed, recognised.values)
+            if changed is not None:
+                return recognised.header, recognised.values, changed
+        header = read_header(window, self._selection, self._limits, patience.check)
+        if isinstance(header, NeedMore):
+            return header
+        values = self._converter.values(header)
+        likeness.learn(window, header, values, values.troubled)
+        return header, values, None
+
+    def _learn(self, subject: Subject, window: Window, header: Header, pixels: Pixels) -> None:
+        whole = len(window.beginning) >= header.end
+        self._ranges.learn(
+            Subject(subject.series, subject.kind, window.size),
+            header.end if whole else len(window.beginning),
+            native=whole and pixels.offset_table is OffsetTable.NATIVE,
+        )
 
 
 class _Fetch:
@@ -148,13 +194,14 @@ class _Fetch:
     def __init__(
         self,
         store: ObjectStore,
+        key: str,
         planned: Planned,
         patience: Patience,
         rate: RateLimit,
         traffic: Traffic,
     ) -> None:
         self._store = store
-        self._key = parse_url(planned.url).key
+        self._key = key
         # of the listing, then of the first answer
         self._etag, self._size = planned.etag, planned.size
         self._patience = patience
@@ -178,10 +225,11 @@ class _Fetch:
         self.reach = len(answer.data)
         return window
 
-    def more(self, window: Window, need: NeedMore, length: int) -> None:
+    def more(self, window: Window, need: NeedMore, length: int, *, leap: bool) -> None:
         """Read what a walk needs, and up to `length` bytes if the object has them."""
+        start = need.start if leap else self.reach
         stop = min(max(need.stop, need.start + length), window.size)
-        window.add(need.start, self._get(need.start, stop).data)
+        window.add(start, self._get(start, stop).data)
         self.reach = stop
 
     def _get(self, start: int, stop: int) -> Ranged:

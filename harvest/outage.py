@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Final
 
 from .config import SourceConfig
@@ -39,6 +40,7 @@ class Outage:
         self._source = source
         self._retries = retries
         self._seconds = seconds
+        self._lock = threading.Lock()
         self._in_a_row = 0
         self._asked_about: dict[str, tuple[ObjectUrl, bool]] = {}
         self._silent: list[int] = []
@@ -52,11 +54,18 @@ class Outage:
             It is one such object too many, and its bucket is away or closed.
         """
         error = row.get("error")
+        if error not in _SILENT and error not in _REFUSED:
+            self._in_a_row = 0
+            return
+        with self._lock:
+            self._count(number, row, error)
+
+    def _count(self, number: int, row: Row, error: str) -> None:
         url = parse_url(row["url"])
         # what a manifest names may be refused, and a folder may go without its disk: only a
         # bucket that was listed once allowed it
         listed = url.scheme != "file" and row["etag"] is not None
-        if error not in _SILENT and not (error in _REFUSED and listed):
+        if error in _REFUSED and not listed:
             self._in_a_row = 0
             return
         # one bucket may be away beside another that only has an object that does not answer

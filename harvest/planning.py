@@ -261,7 +261,10 @@ def _series_prefixes(batch: pa.Table, urls: Sequence[ObjectUrl]) -> tuple[Series
     uuids = batch.column("crdc_series_uuid").to_pylist()
     uids = batch.column("SeriesInstanceUID").to_pylist()
     counts = batch.column("instanceCount").to_pylist()
-    return tuple(map(SeriesPrefix, urls, uuids, uids, counts))
+    collections = batch.column("collection_id").to_pylist()
+    modalities = batch.column("Modality").to_pylist()
+    kinds = map("{} {}".format, collections, modalities)
+    return tuple(map(SeriesPrefix, urls, uuids, uids, counts, kinds))
 
 
 class _Planner:

@@ -1,7 +1,8 @@
-"""From a header to a row of ``instances``: pure, one dictionary by column name."""
+"""From a header to a row of ``instances``: pure, values by column name."""
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,17 +21,28 @@ from .elements import (
 )
 from .errors import ErrorKind, ObjectError
 from .header import Header
+from .header_json import HeaderJson
 from .offsets import Pixels
-from .tags import Attribute, keyword_of, parse_path
+from .ranges import Subject
+from .tags import Attribute, Key, keyword_of, parse_path
 from .values import Encoding, Unfit, convert
+from .walk import META_GROUP
 
 RAW_BYTES: Final = 1024
 """How much of a value that does not fit is kept in ``issues``."""
 
-Row = dict[str, Any]
+REMEMBERED_BYTES: Final = 64
+"""Longest value whose conversion is remembered."""
+REMEMBERED_VALUES: Final = 50_000
+
+Columns = dict[str, Any]
+"""Values by column name; what is absent is null."""
+Row = ChainMap[str, Any]
+"""What a row has of its own, in front of `Values.columns`, which many rows share."""
 Issue = dict[str, Any]
 
 (_FRAMES,) = parse_path("NumberOfFrames")
+_NOTHING: Final[Columns] = {}
 _REQUIRED: Final = (TRANSFER_SYNTAX_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, SERIES_INSTANCE_UID)
 
 
@@ -48,6 +60,18 @@ class Planned:
     crdc_instance_uuid: str | None = None
     series_instance_uid: str | None = None
     """The series that it must belong to; None where the plan does not know."""
+    kind: str | None = None
+    """Collection and modality: the headers of its series are somewhat alike."""
+
+    @property
+    def folder(self) -> str:
+        """URL of what holds the object: of its series, where they lie as in IDC's buckets."""
+        return self.url.rpartition("/")[0]
+
+    @property
+    def subject(self) -> Subject:
+        """What its first range is guessed from."""
+        return Subject(self.folder, self.kind, self.size)
 
 
 @dataclass(slots=True)
@@ -64,59 +88,165 @@ class Traffic:
     """HTTP requests, retries included."""
 
 
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What the columns of a profile hold of one header."""
+
+    columns: Columns
+    """Of the attributes."""
+    issues: list[Issue]
+    """Of the header and its values."""
+    troubled: frozenset[int]
+    """Tags of the elements that the issues are about."""
+    encoding: Encoding
+    """Of the main data set."""
+
+
+class Converter:
+    """Makes values of headers; safe to use from many threads.
+
+    Parameters
+    ----------
+    attributes
+        What becomes columns.
+    """
+
+    def __init__(self, attributes: Sequence[Attribute]) -> None:
+        self._attributes = attributes
+        # most values of a partition are there many times
+        self._known: dict[tuple[Key, str | None, bytes, Encoding], Any] = {}
+        self._by_key = {attribute.key: attribute for attribute in attributes}
+
+    def values(self, header: Header) -> Values:
+        """Convert the wanted attributes of a header."""
+        encoding = root_encoding(header)
+        missing = [
+            tag for tag in _REQUIRED if tag not in header.dataset or not header.dataset[tag].value
+        ]
+        issues = [issue(keyword_of(tag), "missing") for tag in missing]
+        troubled = set(missing)
+        columns: Columns = {}
+        for attribute in self._attributes:
+            element = header.dataset.get(attribute.key)
+            if element is not None:
+                before = len(issues)
+                columns[attribute.name] = self._value(element, attribute, encoding, issues)
+                if len(issues) > before:
+                    troubled.add(element.tag)
+        if not encoding.known:
+            issues.append(issue("SpecificCharacterSet", "unknown_character_set"))
+        if header.odd_bytes_at_end:
+            issues.append(issue("", "zero_bytes_at_the_end"))
+        return Values(columns, issues, frozenset(troubled), encoding)
+
+    def changed(self, changed: DataSet, values: Values) -> Columns | None:
+        """Convert the elements in which a header differs from one whose values are known.
+
+        Parameters
+        ----------
+        changed
+            The elements that may differ.
+        values
+            Of the other header; none of its issues are about these elements.
+
+        Returns
+        -------
+        Columns or None
+            The columns that may differ; None where an element has an issue.
+        """
+        columns: Columns = {}
+        issues: list[Issue] = []
+        for key, element in changed.items():
+            if not element.value and key in _REQUIRED:
+                return None
+            attribute = self._by_key.get(key)
+            if attribute is not None:
+                columns[attribute.name] = self._value(element, attribute, values.encoding, issues)
+        return None if issues else columns
+
+    def _value(
+        self, element: Element, attribute: Attribute, encoding: Encoding, issues: list[Issue]
+    ) -> Any:
+        """Convert an element of the main data set, if it was not converted before."""
+        data = element.value
+        if element.tag >> 16 == META_GROUP:
+            encoding = encoding._replace(little_endian=True)  # PS3.10 section 7.1
+        longest = max(len(data or b""), len(encoding.character_set or b""))
+        if data is None or longest > REMEMBERED_BYTES:
+            return _value(element, attribute, encoding, issues, "")
+        known = attribute.key, element.vr, data, encoding
+        if known in self._known:
+            return self._known[known]
+        before = len(issues)
+        value = _value(element, attribute, encoding, issues, "")
+        if len(issues) == before:
+            if len(self._known) >= REMEMBERED_VALUES:
+                self._known.clear()
+            self._known[known] = value
+        return value
+
+
 def ok_row(
     planned: Planned,
     traffic: Traffic,
     header: Header,
     pixels: Pixels,
-    attributes: Sequence[Attribute],
+    values: Values,
+    changed: Columns | None = None,
 ) -> Row:
     """Build the row of an object that was read.
+
+    Parameters
+    ----------
+    planned, traffic
+        Of the object.
+    header, pixels
+        What was read.
+    values
+        Of the header, or of one that it is like.
+    changed
+        Columns in which it differs from that one.
 
     Raises
     ------
     ObjectError
         ``wrong_object``: it is not of the series that the plan says.
     """
-    encoding = root_encoding(header)
     _check_series(planned, header)
-    issues = [
-        issue(keyword_of(tag), "missing")
-        for tag in _REQUIRED
-        if tag not in header.dataset or not header.dataset[tag].value
-    ]
-    values = attribute_values(header.dataset, attributes, encoding, issues)
-    if not encoding.known:
-        issues.append(issue("SpecificCharacterSet", "unknown_character_set"))
-    if header.odd_bytes_at_end:
-        issues.append(issue("", "zero_bytes_at_the_end"))
-    issues += [issue(found.path, found.problem) for found in pixels.issues]
-    return {
-        **_row(planned, traffic),
-        "status": "ok",
-        "retryable": False,
-        "issues": issues or None,
-        "header_bytes": header.end,
-        "pixel_data_offset": pixels.offset,
-        "offset_table": str(pixels.offset_table),
-        "offset_table_frames": pixels.frames,
-        "offset_table_problem": pixels.problem,
-        **values,
-    }
+    issues = values.issues + [issue(found.path, found.problem) for found in pixels.issues]
+    own = _row(planned, traffic)
+    own["status"] = "ok"
+    own["retryable"] = False
+    own["issues"] = issues or None
+    own["header_bytes"] = header.end
+    own["pixel_data_offset"] = pixels.offset
+    own["offset_table"] = pixels.offset_table.value
+    own["offset_table_frames"] = pixels.frames
+    own["offset_table_problem"] = pixels.problem
+    if changed:
+        own.update(changed)
+    return ChainMap(own, values.columns)
+
+
+def add_header(row: Row, whole: HeaderJson) -> None:
+    """Add the whole header to the row of an object that was read."""
+    row["header"] = whole.text
+    told = [issue(*found) for found in whole.issues]
+    issues = row["issues"] or []
+    row["issues"] = issues + [found for found in told if found not in issues] or None
 
 
 def error_row(planned: Planned, traffic: Traffic, error: ObjectError) -> Row:
     """Build the row of an object that could not be read."""
-    return {
-        **_row(planned, traffic),
-        "status": "error",
-        "error": str(error.kind),
-        "retryable": error.kind.retryable,
-        "error_detail": error.detail,
-    }
+    own = _row(planned, traffic)
+    own["status"] = "error"
+    own["error"] = error.kind.value
+    own["retryable"] = error.kind.retryable
+    own["error_detail"] = error.detail
+    return ChainMap(own, _NOTHING)
 
 
-def _row(planned: Planned, traffic: Traffic) -> Row:
+def _row(planned: Planned, traffic: Traffic) -> Columns:
     return {
         "url": planned.url,
         "size": planned.size if traffic.size is None else traffic.size,
@@ -168,54 +298,49 @@ def inner_encoding(dataset: DataSet, outer: Encoding) -> Encoding:
     )
 
 
-def attribute_values(
-    dataset: DataSet,
-    attributes: Sequence[Attribute],
-    encoding: Encoding,
-    issues: list[Issue],
-    prefix: str = "",
-) -> Row:
-    """Convert the wanted attributes of a data set; what does not fit goes to `issues`.
+def _value(
+    element: Element, attribute: Attribute, encoding: Encoding, issues: list[Issue], prefix: str
+) -> Any:
+    """Convert an element to the value of its column; what does not fit goes to `issues`.
 
     Parameters
     ----------
-    dataset
-        Elements by key.
-    attributes
-        What is wanted, sequences with their members.
+    element, attribute
+        What is there, and what is wanted of it.
     encoding
-        Of this data set.
+        Of the data set that holds the element.
     issues
         Is appended to.
     prefix
         Path of the sequence that holds the data set, with its dot.
     """
-    values: Row = {}
-    for attribute in attributes:
-        element = dataset.get(attribute.key)
-        if element is None:
-            continue
+    if attribute.members:
+        return _items(element, attribute, encoding, issues, prefix)
+    try:
+        return convert(element, attribute, encoding)
+    except Unfit as unfit:
         path = f"{prefix}{keyword_of(attribute.key)}"
-        if attribute.members:
-            values[attribute.name] = _items(element, attribute, encoding, issues, path)
-            continue
-        try:
-            values[attribute.name] = convert(element, attribute, encoding)
-        except Unfit as unfit:
-            issues.append(issue(path, str(unfit), element.value))
-    return values
+        issues.append(issue(path, str(unfit), element.value))
+        return None
 
 
 def _items(
-    element: Element, attribute: Attribute, encoding: Encoding, issues: list[Issue], path: str
-) -> list[Row] | None:
+    element: Element, attribute: Attribute, encoding: Encoding, issues: list[Issue], prefix: str
+) -> list[Columns] | None:
+    path = f"{prefix}{keyword_of(attribute.key)}"
     if element.items is None:
         if element.length:
             issues.append(issue(path, "vr_conflict", element.value))
         return None
-    return [
-        attribute_values(
-            item, attribute.members, inner_encoding(item, encoding), issues, f"{path}."
-        )
-        for item in element.items
-    ] or None
+    return [_item(item, attribute, encoding, issues, f"{path}.") for item in element.items] or None
+
+
+def _item(
+    item: DataSet, attribute: Attribute, around: Encoding, issues: list[Issue], prefix: str
+) -> Columns:
+    encoding = inner_encoding(item, around)
+    return {
+        member.name: _value(item[member.key], member, encoding, issues, prefix)
+        for member in attribute.members
+        if member.key in item
+    }

@@ -144,7 +144,7 @@ class _Run:
         self._lease = lease
         self._progress = progress
         self._plan = _planned(config, output, lease, progress)
-        self._schema = instances_schema(attributes_of(config))
+        self._schema = instances_schema(attributes_of(config), header=config.read.with_json)
 
     def finish(self, retry_errors: bool) -> None:
         """Do what is left to do."""

@@ -48,7 +48,11 @@ _INSTANCE_COLUMNS: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
     ("offset_table_problem", pa.string(), "what is wrong with the offset table"),
 )
 
-FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {"header"}
+# all of a file's may take more than the 2 GiB of pa.string()
+_HEADER: Final = pa.field(
+    "header", pa.large_string(), metadata={"description": "all of it, as JSON (PS3.18 Annex F)"}
+)
+FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {_HEADER.name}
 """Names that no attribute may have."""
 
 SERIES_COUNTS: Final[tuple[tuple[str, str], ...]] = (
@@ -59,25 +63,28 @@ SERIES_COUNTS: Final[tuple[tuple[str, str], ...]] = (
 )
 
 
-def instances_schema(attributes: Iterable[Attribute]) -> pa.Schema:
+def instances_schema(attributes: Iterable[Attribute], *, header: bool = False) -> pa.Schema:
     """Build the schema of the ``instances`` table.
 
     Parameters
     ----------
     attributes
         Of the profile, sequences with their members.
+    header
+        Whether the whole header is a column, too.
 
     Returns
     -------
     pyarrow.Schema
-        The fixed columns, then one for each attribute in the given order; their metadata holds
-        description, tag, VR and VM.
+        The fixed columns, then one for each attribute in the given order, the header last; their
+        metadata holds description, tag, VR and VM.
     """
     fixed = [
         pa.field(name, kind, metadata={"description": description})
         for name, kind, description in _INSTANCE_COLUMNS
     ]
-    return pa.schema([*fixed, *(attribute_field(attribute) for attribute in attributes)])
+    columns = [attribute_field(attribute) for attribute in attributes]
+    return pa.schema([*fixed, *columns, *([_HEADER] if header else [])])
 
 
 def attribute_field(attribute: Attribute) -> pa.Field:

@@ -33,6 +33,7 @@ PLAN_ROW: Final = pa.schema(
         ("crdc_series_uuid", pa.string()),
         ("crdc_instance_uuid", pa.string()),
         ("series_instance_uid", pa.string()),
+        ("kind", pa.string()),
     ]
 )
 _LOOKED_UP: Final = (
@@ -119,12 +120,31 @@ def _parse_arrow(content: bytes) -> pa.Table:
 
 def read_plan_rows(output: Output, partition: int) -> list[Planned]:
     """Read the plan rows of one partition."""
-    return [Planned(**row) for row in read_arrow(output, partition_name(partition)).to_pylist()]
+    table = read_arrow(output, partition_name(partition))
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    return [Planned(*row) for row in zip(*(columns[name] for name in PLAN_ROW.names), strict=True)]
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    """Build a table from rows."""
-    return pa.Table.from_pylist(list(rows), schema=schema)
+    """Build a table from rows.
+
+    Rows that are alike share the values in which they do not differ: these become Arrow values
+    once, and are repeated there.
+    """
+    own = [row.maps[0] for row in rows]
+    shared = [row.maps[1] for row in rows]
+    distinct = {id(columns): columns for columns in shared}
+    places = {known: place for place, known in enumerate(distinct)}
+    which = pa.array([places[id(columns)] for columns in shared], pa.int32())
+    owned = {name for columns in own for name in columns}
+
+    def column(name: str, kind: pa.DataType) -> pa.Array:
+        if name not in owned:
+            return pa.array([columns.get(name) for columns in distinct.values()], kind).take(which)
+        pairs = zip(own, shared, strict=True)
+        return pa.array([a[name] if name in a else b.get(name) for a, b in pairs], kind)
+
+    return pa.Table.from_arrays([column(field.name, field.type) for field in schema], schema=schema)
 
 
 def write_part(output: Output, part: Part, table: pa.Table) -> None:

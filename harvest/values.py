@@ -18,8 +18,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
-from typing import Any, Final, Literal
+from functools import cache, lru_cache
+from typing import Any, Final, Literal, NamedTuple
 
 from pydicom import charset
 
@@ -58,25 +58,15 @@ class Unfit(ValueError):
     """A value that its column cannot hold; the text is the issue's ``problem``."""
 
 
-class Encoding:
-    """How the values of one data set are encoded.
+class Encoding(NamedTuple):
+    """How the values of one data set are encoded."""
 
-    Parameters
-    ----------
-    little_endian
-        Byte order of binary numbers.
-    character_set
-        Bytes of Specific Character Set; None for the default repertoire.
-    signed
-        Whether Pixel Representation says that ambiguous pixel values are signed.
-    """
-
-    __slots__ = ("character_set", "little_endian", "signed")
-
-    def __init__(self, little_endian: bool, character_set: bytes | None, signed: bool) -> None:
-        self.little_endian = little_endian
-        self.character_set = character_set
-        self.signed = signed
+    little_endian: bool
+    """Byte order of binary numbers."""
+    character_set: bytes | None
+    """Bytes of Specific Character Set; None for the default repertoire."""
+    signed: bool
+    """Whether Pixel Representation says that ambiguous pixel values are signed."""
 
     def text(self, data: bytes) -> str:
         """Decode text of a VR that Specific Character Set governs (PS3.5 section 6.1.2)."""
@@ -133,7 +123,7 @@ def python_encodings(character_set: bytes | None) -> tuple[tuple[str, ...], bool
     """
     if len(character_set or b"") > CHARACTER_SET_BYTES:
         return (charset.default_encoding,), False
-    names = (character_set or b"").decode("iso8859").rstrip(" \0").split("\\")
+    names = (character_set or b"").decode("latin-1").rstrip(" \0").split("\\")
     try:
         with _warnings_of_pydicom("always") as texts:
             encodings = charset.convert_encodings([name.strip() for name in names])
@@ -183,10 +173,11 @@ def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:
         raise Unfit("not_a_value" if element.items is not None else "too_long")
     vr = _resolve_vr(element.vr, attribute.vr, encoding)
     fit = _FITS[column_kind(attribute.vr)]
-    values = [
-        None if raw in ("", None) else fit(raw) for raw in _decoded(element.value, vr, encoding)
-    ]
-    if all(value is None for value in values):
+    raws = _decoded(element.value, vr, encoding)
+    if attribute.vm == "1" and len(raws) == 1:
+        return None if raws[0] in ("", None) else fit(raws[0])
+    values = [None if raw in ("", None) else fit(raw) for raw in raws]
+    if values.count(None) == len(values):
         return None
     if attribute.vm != "1":
         return values
@@ -195,6 +186,7 @@ def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:
     return values[0]
 
 
+@cache
 def column_kind(vr: str) -> str:
     """Name the kind of column that a VR of the dictionary becomes.
 
@@ -227,7 +219,7 @@ def _decoded(data: bytes, vr: str, encoding: Encoding) -> list[Any]:
             raise Unfit("wrong_length")
         return [f"{words[i]:04X}{words[i + 1]:04X}" for i in range(0, len(words), 2)]
     if vr in _DEFAULT_REPERTOIRE_VRS:
-        parts = data.decode("iso8859").rstrip(" \0").split("\\")
+        parts = data.decode("latin-1").rstrip(" \0").split("\\")
         return [part.strip() for part in parts] if vr in ("AE", "DS", "IS") else parts
     if vr in _SINGLE_VALUED_TEXT_VRS:
         return [encoding.text(data).rstrip("\0 ")]

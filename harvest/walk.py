@@ -90,6 +90,8 @@ class _Level:
     """Sequences around it."""
     end: int | None = None
     """Offset that its elements must not pass; None where a delimiter or the object ends it."""
+    starts: list[int] | None = None
+    """Is given the offset of each element; None where nobody asks."""
     only: int | None = None
     """Group that ends with its last element; None where elements are of any group."""
     found: DataSet = field(default_factory=dict)
@@ -157,7 +159,7 @@ class Walk:
                 length = self._length.unpack(self._window.read(position + 8, 4))[0]
                 return ElementHeader(tag, vr.decode("ascii"), length, position + 12)
             if b"AA" <= vr <= b"ZZ":
-                return ElementHeader(tag, vr.decode("iso8859"), length, position + 8)
+                return ElementHeader(tag, vr.decode("latin-1"), length, position + 8)
             # items and delimiters have no VR, nor has an element that was written implicitly
         group, element, length = self._implicit.unpack_from(self._segment, at)
         return ElementHeader(group << 16 | element, None, length, position + 8)
@@ -167,15 +169,27 @@ class Walk:
         group, element, length = self._implicit.unpack(self._window.read(position, 8))
         return group << 16 | element, length
 
-    def file_meta(self, position: int, selection: Selection) -> tuple[DataSet, int]:
+    def file_meta(
+        self, position: int, selection: Selection, starts: list[int] | None = None
+    ) -> tuple[DataSet, int]:
         """Walk over group 0002; its length element is not believed, as pydicom does not.
+
+        Parameters
+        ----------
+        position
+            Where it begins.
+        selection
+            Which elements to keep.
+        starts
+            Is given the offset of each element.
 
         Returns
         -------
         tuple of DataSet and int
             The wanted elements, and the offset behind the group.
         """
-        level = _Level(selection, self._looks_implicit(position), only=META_GROUP)
+        implicit = self._looks_implicit(position)
+        level = _Level(selection, implicit, starts=starts, only=META_GROUP)
         while position < self._window.size:
             position, _ = self._simple(position, level)
             if position == self._window.size:
@@ -183,10 +197,14 @@ class Walk:
             header = self.element_header(position, level.implicit)
             if header.tag >> 16 != META_GROUP:
                 break
+            if starts is not None:
+                starts.append(position)
             position = self._step(header, level)
         return level.found, position
 
-    def top_level(self, position: int, implicit: bool, selection: Selection) -> TopLevel:
+    def top_level(
+        self, position: int, implicit: bool, selection: Selection, starts: list[int] | None = None
+    ) -> TopLevel:
         """Walk over the main data set to its pixel area or to the object's end.
 
         Parameters
@@ -197,11 +215,13 @@ class Walk:
             Whether the transfer syntax says implicit VR; the first element is believed instead.
         selection
             Which elements to keep.
+        starts
+            Is given the offset of each element.
         """
         size = self._window.size
         if size - position >= 6:
             implicit = self._looks_implicit(position)
-        level = _Level(selection, implicit)
+        level = _Level(selection, implicit, starts=starts)
         last_group = 0
         while position < size:
             position, group = self._simple(position, level)
@@ -218,8 +238,28 @@ class Walk:
                 return TopLevel(level.found, implicit, position, True, last_group)
             if group == DELIMITER_GROUP:
                 raise _malformed("an item or delimiter stands outside any sequence", position)
+            if starts is not None:
+                starts.append(position)
             position = self._step(header, level)
         return TopLevel(level.found, implicit, size, False, last_group)
+
+    def element(
+        self, header: ElementHeader, implicit: bool, selection: Selection, found: DataSet
+    ) -> int:
+        """Walk over one element of the main data set; return the offset behind it.
+
+        Parameters
+        ----------
+        header
+            What stands before its value.
+        implicit
+            Whether it is in implicit VR.
+        selection
+            Which elements to keep.
+        found
+            The data set so far; is added to.
+        """
+        return self._step(header, _Level(selection, implicit, found=found))
 
     def _looks_implicit(self, position: int) -> bool:
         vr = self._window.read(position, 6)[4:]
@@ -230,16 +270,16 @@ class Walk:
         self.count()
         tag, vr, length, value = header
         kept = level.selection.find(tag, level.found)
-        nested = (kept[1] if kept else None) or _NOTHING
+        nested = kept[1] if kept else None
         data = items = None
         if length == UNDEFINED:
-            items, stop = self._undefined(header, level, nested)
+            items, stop = self._undefined(header, level, nested or _NOTHING)
             self._check_bound(stop, level.end, value)
         else:
             stop = value + length
             self._check_bound(stop, level.end, value)
-            if kept and length and _holds_items(tag, vr, nested):
-                items, _ = self._sequence(value, stop, level, nested)
+            if kept and length and holds_items(tag, vr, nested):
+                items, _ = self._sequence(value, stop, level, nested or _NOTHING)
             elif kept:
                 data = self._value(header, level.selection)
         if data is None and items is None:
@@ -271,7 +311,7 @@ class Walk:
             at = position - self._base
         segment, found, implicit = self._segment, level.found, level.implicit
         unpack = self._implicit.unpack_from if implicit else self._explicit.unpack_from
-        selection, only = level.selection, level.only
+        selection, starts, only = level.selection, level.starts, level.only
         public, private_groups = selection.public, selection.private_groups
         everything = selection.everything
         # what passes these bounds goes the long way, which finds what is wrong with it
@@ -302,12 +342,14 @@ class Walk:
             tag = group << 16 | element
             if tag in public or everything or group in private_groups:
                 kept = selection.find(tag, found)
-                if kept and length and _holds_items(tag, vr, kept[1] or _NOTHING):
+                if kept and length and holds_items(tag, vr, kept[1]):
                     break
                 if kept:
                     data = segment[value:stop] if self._holds(tag, vr, length, everything) else None
                     self._keep()
                     found[kept[0]] = Element(tag, vr, value + self._base, length, data)
+            if starts is not None:
+                starts.append(at + self._base)
             count += 1
             at = stop
             if group > highest:
@@ -454,11 +496,21 @@ class Walk:
         return level.found, position
 
 
-def _holds_items(tag: int, vr: str | None, nested: Selection) -> bool:
-    """Tell whether a kept element of defined length is a sequence."""
+def holds_items(tag: int, vr: str | None, nested: Selection | None) -> bool:
+    """Tell whether a kept element of defined length is a sequence.
+
+    Parameters
+    ----------
+    tag
+        Of the element, ``0xGGGGEEEE``.
+    vr
+        As the file writes it; None under implicit VR.
+    nested
+        What is wanted of its items, None for nothing.
+    """
     if vr not in (None, "UN"):
         return vr == "SQ"
-    wanted_as_sequence = nested is not _NOTHING and not nested.everything
+    wanted_as_sequence = nested is not None and not nested.everything
     return wanted_as_sequence or _dictionary_vr(tag) == "SQ"
 
 

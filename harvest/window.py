@@ -9,12 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Final
 
 from .errors import ErrorKind, ObjectError
-
-FIRST_RANGE_BYTES: Final = 16 * 2**10
-"""Read of an object that nothing is known of; it holds the headers of 59 % of all series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,11 @@ class Window:
     def held(self) -> int:
         """Bytes in memory."""
         return sum(len(segment) for segment in self._segments)
+
+    @property
+    def beginning(self) -> bytes:
+        """What is known without a gap from the object's first byte on."""
+        return self._segments[0] if self._starts and not self._starts[0] else b""
 
     def add(self, start: int, data: bytes) -> None:
         """Add bytes read at the absolute offset `start`; they may continue a known segment.

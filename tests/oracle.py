@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import math
 import warnings
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,8 +16,9 @@ import yaml
 from pydicom import datadict
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 from pydicom.valuerep import DA, TM
 
 PROFILES = Path(__file__).parent.parent / "configs" / "profiles"
@@ -122,3 +125,61 @@ def _single(part: Any, vr: str) -> str | int | float | dt.date | dt.time:
     if vr in _TEXT:
         return str(part)
     raise Unreadable
+
+
+# --- the whole header as JSON ----------------------------------------------------------------
+
+INLINE_BYTES = 1024
+REFUSED = "refused by pydicom"
+
+
+def expected_json(data: bytes) -> dict[str, Any]:
+    """Return pydicom's DICOM JSON Model of an object's header.
+
+    It differs from ``to_json_dict`` where the standard or the Contract says otherwise: DS and IS
+    are strings as written (they must be the numbers that pydicom gives), empty values are null
+    and empty sequences and components absent (PS3.18 F.2.2, F.2.5), NaN and infinity are null,
+    and ``BulkDataURI`` holds the bytes themselves. What pydicom cannot write is `REFUSED`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(BytesIO(data), stop_before_pixels=True)
+        meta = getattr(dataset, "file_meta", Dataset())
+        found = {**_members(meta), **_members(dataset)}
+    # a header ends before the pixel area; pydicom reads on to the pixels
+    return {tag: member for tag, member in found.items() if not tag.startswith("7FE0")}
+
+
+def _members(dataset: Dataset) -> dict[str, Any]:
+    return {f"{tag:08X}": _member(dataset, tag) for tag in sorted(dataset.keys())}
+
+
+def _member(dataset: Dataset, tag: BaseTag) -> Any:
+    raw: Any = dataset.get_item(tag)
+    try:
+        element = dataset[tag]
+        if element.VR == "SQ":
+            items = [_members(item) for item in element.value]
+            return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+        member = element.to_json_dict(lambda binary: binary.value, 0)
+    except (ValueError, LookupError, AttributeError, OverflowError, BytesLengthException):
+        return REFUSED
+    member["vr"] = str(member["vr"])
+    if "BulkDataURI" in member and len(member["BulkDataURI"]) <= INLINE_BYTES:
+        member["InlineBinary"] = base64.b64encode(member.pop("BulkDataURI")).decode()
+    if "Value" in member:
+        member["Value"] = [_json_value(value) for value in member["Value"]]
+    if member["vr"] in ("DS", "IS") and "Value" in member:
+        texts = raw.value.decode("latin-1").rstrip(" \0").split("\\")
+        if [float(text) for text in texts] != member["Value"]:
+            return REFUSED
+        member["Value"] = texts
+    return member
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        value = {kind: group for kind, group in value.items() if group}
+    if value in ("", {}) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value

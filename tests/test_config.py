@@ -127,7 +127,6 @@ def test_a_key_given_twice() -> None:
         ("audit: {rules: []}\n", "audits are not in this version"),
         ("cluster: {class: dask_jobqueue.SLURMCluster}\n", "not in this version"),
         ("cluster: {options: {}, scale: {}}\n", "not in this version"),
-        ("read: {header: json}\n", "'json' is not in this version"),
         ("read: {frames: table}\n", "'table' is not in this version"),
         ("read: {profile: all}\n", "not in this version"),
         ("read: {profile: [core, all]}\n", "not in this version"),

@@ -9,7 +9,7 @@ import pytest
 from harvest.cohort import ModalityTotal
 from harvest.config import Config
 from harvest.estimate import EXPECTED_HEADER_BYTES, Estimate, estimate_cohort, object_cost
-from harvest.window import FIRST_RANGE_BYTES
+from harvest.ranges import FIRST_RANGE_BYTES
 
 TOTALS = [ModalityTotal("CT", 10, 5000, 10**9), ModalityTotal("RTSTRUCT", 3, 3, 10**6)]
 

@@ -18,7 +18,7 @@ from harvest.elements import UNDEFINED, DataSet, Element, Selection
 from harvest.errors import ErrorKind, ObjectError
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
-from harvest.rows import Planned, Traffic, number_of_frames, ok_row
+from harvest.rows import Converter, Planned, Traffic, number_of_frames, ok_row
 from harvest.tags import Attribute, PrivateTag, merge_paths, parse_path
 from harvest.walk import HeaderLimits
 from harvest.window import NeedMore, Window
@@ -553,9 +553,9 @@ def row_of(data: bytes) -> dict[str, object] | ErrorKind:
         assert isinstance(pixels, Pixels)
     except ObjectError as error:
         return error.kind
-    return ok_row(Planned("file:///x", len(data), None), Traffic(), header, pixels, ()) | {
-        "dataset": header.dataset
-    }
+    values = Converter(()).values(header)
+    row = ok_row(Planned("file:///x", len(data), None), Traffic(), header, pixels, values)
+    return {**row, "dataset": header.dataset}
 
 
 CUT_IMAGES = {

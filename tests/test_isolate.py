@@ -74,6 +74,7 @@ class Suspect:
                 output=OutputConfig(url=str(self.output.folder)),
                 source=SourceConfig(),
                 attributes=ATTRIBUTES,
+                header=False,
                 limits=HeaderLimits(),
                 object_seconds=60,
                 retries=0,

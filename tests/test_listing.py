@@ -136,6 +136,7 @@ def test_rows() -> None:
         "crdc_series_uuid": series,
         "crdc_instance_uuid": instance,
         "series_instance_uid": None,
+        "kind": None,
     }
     row = plan_row(parse_url("s3://b/x.dcm"), Listed("x.dcm", 5, "e"))
     assert (row["size"], row["etag"], row["crdc_series_uuid"]) == (5, "e", None)

@@ -14,7 +14,7 @@ from harvest.errors import ExitCode, StoreUnavailable
 from harvest.output import open_output
 from harvest.planning import make_plan
 from harvest.reader import read_objects, read_partition, read_task
-from harvest.rows import Planned
+from harvest.rows import Planned, Row
 from harvest.table import part_of
 from tests import conftest
 from tests.conftest import OwnSeries
@@ -43,7 +43,7 @@ def undisturbed(lab: Lab, series: OwnSeries) -> list[dict[str, Any]]:
     return without_traffic(read_objects(planned_of(series), task_of(conftest.source_of(lab))))
 
 
-def without_traffic(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_traffic(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in TRAFFIC} for row in rows]
 
 

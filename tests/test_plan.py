@@ -330,6 +330,7 @@ def made_listing(
                 [series.crdc_series_uuid for _, series in rows],
                 [None] * len(rows),
                 [series.series_instance_uid for _, series in rows],
+                [series.kind for _, series in rows],
             ]
             arrays = [pa.array(c, f.type) for c, f in zip(columns, PLAN_ROW, strict=True)]
             batch = pa.RecordBatch.from_arrays(arrays, schema=PLAN_ROW)

@@ -13,6 +13,7 @@ from harvest.header import Header
 from harvest.offsets import OffsetTable, PixelIssue, Pixels, locate_pixels
 from harvest.rows import (
     RAW_BYTES,
+    Converter,
     Planned,
     Traffic,
     error_row,
@@ -21,6 +22,7 @@ from harvest.rows import (
     ok_row,
 )
 from harvest.schema import instances_schema
+from harvest.table import table_of
 from harvest.tags import Attribute, merge_paths, parse_path
 
 from .build import (
@@ -61,8 +63,9 @@ def row_of(data: bytes, *paths: str, planned: Planned = FREE) -> dict[str, Any]:
     header = header_of(data, Selection(wanted))
     pixels = locate_pixels(window_of(data), header, number_of_frames(header))
     assert isinstance(pixels, Pixels)
-    row = ok_row(planned, Traffic(len(data), "abc", 500, 2), header, pixels, wanted)
-    (back,) = pa.Table.from_pylist([row], schema=instances_schema(wanted)).to_pylist()
+    values = Converter(wanted).values(header)
+    row = ok_row(planned, Traffic(len(data), "abc", 500, 2), header, pixels, values)
+    (back,) = table_of([row], instances_schema(wanted)).to_pylist()
     assert isinstance(back, dict)
     return back
 
@@ -242,7 +245,7 @@ def test_zeros_at_the_end_are_an_issue() -> None:
 def test_issues_of_pixels_come_from_the_pixels() -> None:
     header = header_of(image())
     pixels = Pixels(OffsetTable.EMPTY, 0, "why", 5, (PixelIssue("FloatPixelData", "what"),))
-    row = ok_row(FREE, Traffic(), header, pixels, ())
+    row = ok_row(FREE, Traffic(), header, pixels, Converter(()).values(header))
     assert row["issues"] == [issue("FloatPixelData", "what")]
     assert (row["offset_table"], row["offset_table_frames"]) == ("empty", 0)
     assert (row["offset_table_problem"], row["pixel_data_offset"]) == ("why", 5)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +13,7 @@ import pytest
 from harvest import table
 from harvest.output import LocalOutput
 from harvest.profile import resolve_attributes
-from harvest.rows import Planned
+from harvest.rows import Planned, Row
 from harvest.schema import instances_schema
 from harvest.table import (
     PLAN_ROW,
@@ -42,16 +42,16 @@ def output(tmp_path: Path) -> LocalOutput:
     return LocalOutput(tmp_path / "out")
 
 
-def row(number: int) -> dict[str, Any]:
-    return {
+def row(number: int) -> Row:
+    own = {
         "url": f"s3://b/{number:06d}",
         "status": "ok",
         "crdc_instance_uuid": f"uuid {number}",
-        "SeriesInstanceUID": "1.2",
     }
+    return ChainMap(own, {"SeriesInstanceUID": "1.2"})
 
 
-def store_plan(output: LocalOutput, partition: int, rows: list[dict[str, Any]]) -> Part:
+def store_plan(output: LocalOutput, partition: int, rows: list[Row]) -> Part:
     planned = [{"url": each["url"]} for each in rows]
     batch = pa.RecordBatch.from_pylist(planned, schema=PLAN_ROW)
     write_arrow(output, partition_name(partition), [batch], PLAN_ROW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import ChainMap, Counter
 from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped]
@@ -43,7 +43,7 @@ def row(number: int, status: str = "ok", series: str | None = "s", **more: Any) 
 def tally_of(*batches: list[dict[str, Any]], schema: pa.Schema = SCHEMA) -> Tally:
     added = Tally()
     for rows in batches:
-        for batch in table_of(rows, schema).to_batches():
+        for batch in table_of([ChainMap(row, {}) for row in rows], schema).to_batches():
             added.add(batch)
     return added
 

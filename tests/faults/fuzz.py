@@ -25,12 +25,12 @@ import tempfile
 import time
 import traceback
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -39,7 +39,7 @@ from harvest.errors import ErrorKind, ObjectError
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
 from harvest.profile import resolve_attributes
-from harvest.rows import Planned, Row, Traffic, number_of_frames, ok_row
+from harvest.rows import Converter, Planned, Row, Traffic, number_of_frames, ok_row
 from harvest.schema import instances_schema
 from harvest.tags import Attribute
 from harvest.walk import HeaderLimits
@@ -138,7 +138,8 @@ def _outcome(
     window.add(0, data[:first])
     try:
         header, pixels = _read(window, data, selection, chance)
-        row = ok_row(_PLANNED, Traffic(len(data)), header, pixels, columns())
+        values = Converter(columns()).values(header)
+        row = ok_row(_PLANNED, Traffic(len(data)), header, pixels, values)
     except ObjectError as error:
         if error.kind not in KINDS:
             raise Broken(f"an object alone cannot be {error.kind}") from error
@@ -492,7 +493,7 @@ def keep(folder: Path, corpus: Path = CORPUS) -> int:
 def _signature(data: bytes) -> str:
     parts = []
     for outcome in examine(data):
-        row = outcome.row or {}
+        row: Mapping[str, Any] = outcome.row or {}
         parts += [
             outcome.ended,
             re.sub(r"\d+", "n", outcome.detail),

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harvest.config import SourceConfig
 from harvest.errors import ErrorKind
 from harvest.object_reader import ObjectReader
 from harvest.patience import RateLimit
 from harvest.profile import resolve_attributes
-from harvest.rows import Planned, Row
+from harvest.rows import Planned
 from harvest.walk import HeaderLimits
 from tests.build import (
     CT_IMAGE,
@@ -781,7 +781,7 @@ def reader(limits: HeaderLimits | None = None, *, seconds: float = 600) -> Objec
     )
 
 
-def problems_of(row: Row) -> Iterable[str]:
+def problems_of(row: Mapping[str, Any]) -> Iterable[str]:
     """Return everything that a row says is wrong with its object."""
     return [
         *(issue["problem"] for issue in row.get("issues") or ()),
@@ -789,7 +789,7 @@ def problems_of(row: Row) -> Iterable[str]:
     ]
 
 
-def ended(row: Row) -> str:
+def ended(row: Mapping[str, Any]) -> str:
     """Return `OK` or the kind of error."""
     return str(row["error"] if row["status"] == "error" else OK)
 

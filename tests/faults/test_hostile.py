@@ -10,9 +10,9 @@ import subprocess
 import tracemalloc
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-import pyarrow as pa
 import pytest
 import yaml
 
@@ -21,8 +21,9 @@ from harvest.errors import ErrorKind, ObjectError
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
 from harvest.profile import resolve_attributes
-from harvest.rows import Planned, Row, Traffic, ok_row
+from harvest.rows import Converter, Planned, Row, Traffic, ok_row
 from harvest.schema import instances_schema
+from harvest.table import table_of
 from harvest.tags import Attribute, PrivateTag, merge_paths, parse_path
 from harvest.walk import TICK_ELEMENTS, HeaderLimits
 from harvest.window import NeedMore, Window
@@ -98,9 +99,9 @@ def test_each_case_is_one_row(name: str, tmp_path: Path, caplog: pytest.LogCaptu
         assert peak <= inflated + 16 * (row["bytes_read"] + 2**20)
 
 
-def stored(row: Row) -> Row:
+def stored(row: Row) -> dict[str, Any]:
     """Return a row as it comes back from a table."""
-    (back,) = pa.Table.from_pylist([row], schema=instances_schema(COLUMNS)).to_pylist()
+    (back,) = table_of([row], instances_schema(COLUMNS)).to_pylist()
     assert isinstance(back, dict)
     return back
 
@@ -188,7 +189,8 @@ def test_values_are_limited_together() -> None:
     header = header_of(data, Selection(attributes), limits)
     pixels = locate_pixels(window, header, 1)
     assert isinstance(pixels, Pixels)
-    row = ok_row(Planned("file:///x", None, None), Traffic(), header, pixels, attributes)
+    values = Converter(attributes).values(header)
+    row = ok_row(Planned("file:///x", None, None), Traffic(), header, pixels, values)
     assert [found.get("TextValue") for found in row["ContentSequence"]] == ["x" * 100] * 2 + [None]
     assert row["PatientID"] == "1234"
     assert [found["path"] for found in row["issues"] if found["problem"] == "too_long"] == [

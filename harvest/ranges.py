@@ -1,0 +1,128 @@
+"""How much of an object to read first: learnt from the objects read before it.
+
+Pure, and only a guess: what it costs to be wrong is a second request, or some bytes too many.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Final
+
+FIRST_RANGE_BYTES: Final = 32 * 2**10
+"""Read of an object that nothing is known of."""
+MOST_FIRST_BYTES: Final = 2**20
+"""Longest first range, however long the headers before were."""
+PIXEL_AREA_BYTES: Final = 64
+"""Read behind a header, for the first bytes of the pixel area."""
+GROWTH: Final = 4
+"""Each further range is so much longer than the one before."""
+BRIDGED_BYTES: Final = 256 * 2**10
+"""A longer value that nobody asks for is leapt over; reading a shorter one costs less than
+another request."""
+
+_SERIES_AT_ONCE: Final = 1024
+_KINDS_AT_ONCE: Final = 256
+_REMEMBERED: Final = 32
+"""First headers of its series that a kind remembers."""
+_SHARE: Final = 0.9
+"""Of the headers of a kind that the first range is to hold."""
+_LEAST_BYTES: Final = 4 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An object whose header is to be read, as far as it is known before."""
+
+    series: str
+    """Names the series."""
+    kind: str | None
+    """Names what series of like headers have in common; None where nothing is known."""
+    size: int | None
+    """Bytes of the object."""
+
+
+@dataclass(slots=True)
+class _Lengths:
+    """Of the headers of a series."""
+
+    longest: int
+    behind: int | None
+    """Bytes behind the header, where they are the same for all objects: native pixels are."""
+
+
+class FirstRanges:
+    """Learns the lengths of headers; safe to use from many threads, since guesses may be stale."""
+
+    def __init__(self) -> None:
+        self._series: OrderedDict[str, _Lengths] = OrderedDict()
+        self._kinds: OrderedDict[str, deque[tuple[int, int]]] = OrderedDict()
+
+    def knows(self, subject: Subject) -> bool:
+        """Tell whether there is anything to guess an object's range from."""
+        return subject.series in self._series or subject.kind in self._kinds
+
+    def guess(self, subject: Subject) -> int:
+        """Return how many bytes to read first.
+
+        Parameters
+        ----------
+        subject
+            Of the object.
+        """
+        lengths = self._series.get(subject.series)
+        if lengths is not None:
+            guess = self._in_series(lengths, subject.size)
+        elif subject.kind is not None and subject.kind in self._kinds:
+            guess = self._of_kind(self._kinds[subject.kind], subject.size)
+        else:
+            guess = FIRST_RANGE_BYTES
+        return min(guess, MOST_FIRST_BYTES)
+
+    def learn(self, subject: Subject, header_bytes: int, *, native: bool) -> None:
+        """Learn the length of a header.
+
+        Parameters
+        ----------
+        subject
+            Of the object; its size is known by now.
+        header_bytes
+            That a first range should have held, pixel area excluded.
+        native
+            Whether the pixels have one length for all objects that are alike.
+        """
+        behind = subject.size - header_bytes if native and subject.size is not None else None
+        known = self._series.get(subject.series)
+        if known is not None:
+            known.longest = max(known.longest, header_bytes)
+            if known.behind != behind:
+                known.behind = None
+            return
+        self._series[subject.series] = _Lengths(header_bytes, behind)
+        if len(self._series) > _SERIES_AT_ONCE:
+            self._series.popitem(last=False)
+        if subject.kind is not None:
+            first = self._kinds.setdefault(subject.kind, deque(maxlen=_REMEMBERED))
+            first.append((header_bytes, behind or 0))
+            if len(self._kinds) > _KINDS_AT_ONCE:
+                self._kinds.popitem(last=False)
+
+    def _in_series(self, lengths: _Lengths, size: int | None) -> int:
+        slack = PIXEL_AREA_BYTES + lengths.longest // 64
+        if lengths.behind is not None and size is not None:
+            header_bytes = size - lengths.behind
+            # objects of another size may be others altogether
+            if 0 < header_bytes <= 2 * lengths.longest:
+                return header_bytes + PIXEL_AREA_BYTES
+        return lengths.longest + slack
+
+    def _of_kind(self, known: deque[tuple[int, int]], size: int | None) -> int:
+        headers = sorted(header_bytes for header_bytes, _ in known)
+        likely = headers[min(len(headers) - 1, int(_SHARE * len(headers)))]
+        if size is not None:
+            # native pixels of a size that was seen leave one length for the header
+            left = {size - behind for _, behind in known if behind}
+            fitting = [each for each in left if headers[0] // 2 <= each <= 2 * headers[-1]]
+            if fitting:
+                likely = max(fitting)
+        return max(_LEAST_BYTES, likely + likely // 16 + PIXEL_AREA_BYTES)
