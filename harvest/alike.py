@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from struct import Struct
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from .elements import (
     MEDIA_STORAGE_SOP_CLASS_UID,
+    NUMBER_OF_FRAMES,
     PIXEL_REPRESENTATION,
+    SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SPECIFIC_CHARACTER_SET,
     TRANSFER_SYNTAX_UID,
@@ -50,12 +52,14 @@ PATTERNS: Final = 4
 LEARNT_HEADERS: Final = 16
 """Of a series, and one more for so many that were recognised: learning costs several walks."""
 
-# What other elements mean depends on these: headers that differ in them are not alike.
+# What the rest of an object means depends on these: headers that differ in them are not alike.
 _CONTEXT: Final = frozenset(
     (
         TRANSFER_SYNTAX_UID,
         MEDIA_STORAGE_SOP_CLASS_UID,
         SOP_CLASS_UID,
+        SERIES_INSTANCE_UID,
+        NUMBER_OF_FRAMES,
         SPECIFIC_CHARACTER_SET,
         PIXEL_REPRESENTATION,
     )
@@ -105,11 +109,15 @@ class Recognised(Generic[Values]):
     """A header that is like one seen before."""
 
     header: Header
-    """Offsets of elements that are not in `changed` are those of the other one."""
+    """But for its `dataset`, which is the other's."""
     changed: DataSet
     """The wanted elements that may differ from the other's."""
     values: Values
     """What was made of the other."""
+
+    def whole(self) -> Header:
+        """Return the header with its own elements; the offsets of equal values are the other's."""
+        return replace(self.header, dataset=self.header.dataset | self.changed)
 
 
 class Likenesses(Generic[Values]):
@@ -133,14 +141,15 @@ class Likenesses(Generic[Values]):
 
     def of(self, series: str) -> Likeness[Values]:
         """Return what was learnt of a series, by whatever names it."""
+        likeness = self._series.get(series)
+        if likeness is not None:
+            return likeness
         with self._lock:
-            likeness = self._series.pop(series, None)
-            if likeness is None:
-                likeness = Likeness(self._selection, self._limits, self._varying)
-            self._series[series] = likeness
-            if len(self._series) > SERIES_AT_ONCE:
+            if len(self._series) >= SERIES_AT_ONCE:
                 self._series.popitem(last=False)
-        return likeness
+            return self._series.setdefault(
+                series, Likeness(self._selection, self._limits, self._varying)
+            )
 
 
 class Likeness(Generic[Values]):
@@ -181,15 +190,15 @@ class Likeness(Generic[Values]):
             end = self._match(pattern, window, changed)
             if end is not None:
                 self._recognised += 1
-                base = pattern.header
+                like = pattern.header
                 header = Header(
-                    {**base.dataset, **changed},
-                    base.transfer_syntax,
-                    base.implicit,
-                    base.little_endian,
-                    base.deflated,
+                    like.dataset,
+                    like.transfer_syntax,
+                    like.implicit,
+                    like.little_endian,
+                    like.deflated,
                     end,
-                    base.pixel_area,
+                    like.pixel_area,
                 )
                 return Recognised(header, changed, pattern.values)
         return None
@@ -197,17 +206,29 @@ class Likeness(Generic[Values]):
     def _match(self, pattern: _Pattern[Values], window: Window, changed: DataSet) -> int | None:
         """Compare a header with a pattern; return where it ends, None where they differ."""
         segment = window.beginning
+        known = len(segment)
         position = PREAMBLE_BYTES - len(PREFIX)
         for step in pattern.steps:
-            if not segment.startswith(step.literal, position):
+            literal, field, tag, vr, _, key, longest = step
+            if not segment.startswith(literal, position):
                 return None
-            position += len(step.literal)
-            if step.length is None:
+            position += len(literal)
+            if field is None:
                 stop = self._walk(pattern, step, window, position, changed)
+                if stop is None or stop > known:
+                    return None
             else:
-                stop = _take(step, step.length, segment, position, changed)
-            if stop is None or stop > len(segment):
-                return None
+                value = position + field.size
+                if value > known:
+                    return None
+                (length,) = field.unpack_from(segment, position)
+                stop = value + length
+                # of a leap the walk keeps account
+                if length > LEAPT_BYTES or stop > known:
+                    return None
+                if key is not None:
+                    data = segment[value:stop] if length <= longest else None
+                    changed[key] = Element(tag, vr, value, length, data)
             position = stop
         end = position + len(pattern.tail)
         if end > LEARNT_BYTES or not segment.startswith(pattern.tail, position):
@@ -361,24 +382,6 @@ class _Layout:
             if theirs.get(found.header.tag, b"")
             not in (b"", self.segment[found.start : found.stop])
         }
-
-
-def _take(
-    step: _Step, field: Struct, segment: bytes, position: int, changed: DataSet
-) -> int | None:
-    """Take an element from its length field on; return the offset behind it."""
-    value = position + field.size
-    if value > len(segment):
-        return None
-    length: int = field.unpack_from(segment, position)[0]
-    stop = value + length
-    # of a leap the walk keeps account
-    if length > LEAPT_BYTES or stop > len(segment):
-        return None
-    if step.key is not None:
-        data = segment[value:stop] if length <= step.longest else None
-        changed[step.key] = Element(step.tag, step.vr, value, length, data)
-    return stop
 
 
 def _is_plain(window: Window, header: Header) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+import time
+from typing import Final, NamedTuple
 
-from .alike import Likeness, Likenesses
+from .alike import Likenesses
 from .config import SourceConfig
 from .elements import Selection
 from .errors import ErrorKind, HarvestError, ObjectError
@@ -12,7 +13,7 @@ from .header import Header, read_header
 from .header_json import header_json
 from .offsets import OffsetTable, Pixels, locate_pixels
 from .patience import Patience, RateLimit
-from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH, FirstRanges, Subject
+from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH, FirstRanges
 from .rows import (
     Columns,
     Converter,
@@ -22,22 +23,18 @@ from .rows import (
     Values,
     add_header,
     error_row,
-    number_of_frames,
     ok_row,
 )
 from .store import open_store
 from .store.faults import unavailable
 from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
 from .tags import Attribute
-from .urls import parse_url
+from .urls import ObjectUrl, parse_url
 from .walk import HeaderLimits
 from .window import NeedMore, Window
 
 RESTARTS: Final = 2
 """How often an object that changes under the reader is begun again."""
-
-Found = tuple[Header, Values, Columns | None]
-"""A header, what its columns hold, and in which of them it differs from the ones it is like."""
 
 
 class ObjectReader:
@@ -76,17 +73,18 @@ class ObjectReader:
         everything: bool = False,
     ) -> None:
         self._source = source
-        self._selection = Selection(attributes, everything=everything)
-        self._limits = limits
         self._retries = retries
         self._object_seconds = object_seconds
-        self._rate = rate
-        self._ranges = ranges or FirstRanges()
-        self._converter = Converter(attributes)
-        self._likenesses: Likenesses[Values] = Likenesses(self._selection, limits)
+        self._stores: dict[tuple[str, str], ObjectStore] = {}
+        self.rate = rate
+        self.limits = limits
+        self.selection = Selection(attributes, everything=everything)
+        self.converter = Converter(attributes)
+        self.ranges = ranges or FirstRanges()
+        self.likenesses: Likenesses[Values] = Likenesses(self.selection, limits)
 
-    def row(self, planned: Planned, traffic: Traffic | None = None) -> Row:
-        """Read one object; whatever happens to it, its row.
+    def begin(self, planned: Planned, traffic: Traffic | None = None) -> Reading:
+        """Begin to read an object.
 
         Parameters
         ----------
@@ -95,23 +93,11 @@ class ObjectReader:
         traffic
             Of an earlier reading, which this one adds to.
         """
-        traffic = traffic or Traffic()
-        try:
-            (header, values, changed), pixels = self._read(planned, traffic)
-            row = ok_row(planned, traffic, header, pixels, values, changed)
-            if self._selection.everything:
-                add_header(row, header_json(header, planned.url))
-            return row
-        except ObjectError as error:
-            return error_row(planned, traffic, error)
-        except HarvestError:
-            # of the whole run, such as credentials that are not there
-            raise
-        except Exception as error:
-            # a bug of ours is one error row and not the night's run; the text of a foreign
-            # exception may hold a tag value, so only its class is kept
-            bug = ObjectError(ErrorKind.INTERNAL, f"{type(error).__name__} in harvest")
-            return error_row(planned, traffic, bug)
+        return Reading(self, planned, traffic or Traffic())
+
+    def row(self, planned: Planned, traffic: Traffic | None = None) -> Row:
+        """Read one object; whatever happens to it, its row."""
+        return self._read(planned, traffic).row()
 
     def header(self, planned: Planned, traffic: Traffic) -> tuple[Header, Pixels]:
         """Read the header of one object and find its pixels.
@@ -128,68 +114,192 @@ class ObjectReader:
         ObjectError
             Whatever is wrong with it.
         """
-        (header, _, _), pixels = self._read(planned, traffic)
-        return header, pixels
+        return self._read(planned, traffic).result()
 
-    def _read(self, planned: Planned, traffic: Traffic) -> tuple[Found, Pixels]:
-        url = parse_url(planned.url)
-        store = open_store(url, self._source, self._object_seconds)
-        patience = Patience(self._retries, self._object_seconds)
-        subject = planned.subject
-        for restart in range(RESTARTS + 1):
-            fetch = _Fetch(store, url.key, planned, patience, self._rate, traffic)
+    def _read(self, planned: Planned, traffic: Traffic | None) -> Reading:
+        reading = self.begin(planned, traffic)
+        done = False
+        while not done:
+            reading.wait()
+            done = reading.work()
+        return reading
+
+    def patience(self) -> Patience:
+        """Return the patience for one object."""
+        return Patience(self._retries, self._object_seconds)
+
+    def store(self, url: ObjectUrl) -> ObjectStore:
+        """Open the bucket of a URL."""
+        known = self._stores.get(url[:2])
+        if known is None:
+            known = self._stores[url[:2]] = open_store(url, self._source, self._object_seconds)
+        return known
+
+
+class _Found(NamedTuple):
+    """What was read of one object."""
+
+    header: Header
+    """With the elements of one that it is like, where not everything is kept."""
+    values: Values
+    """Of its columns, or of those of the one it is like."""
+    changed: Columns | None
+    """Columns in which it differs from that one."""
+
+
+class Reading:
+    """One object that is being read: its requests and its walks take turns.
+
+    Parameters
+    ----------
+    reader
+        What it has in common with other objects.
+    planned
+        The object.
+    traffic
+        Is added to.
+    """
+
+    def __init__(self, reader: ObjectReader, planned: Planned, traffic: Traffic) -> None:
+        self._reader = reader
+        self._planned = planned
+        self._traffic = traffic
+        self._subject = planned.subject
+        self._restarts = 0
+        self._fetch: _Fetch | None = None
+        self._patience: Patience | None = None
+        self._need: NeedMore | None = None
+        self._grown = FIRST_RANGE_BYTES
+        self._arrived = 0.0
+        self._error: Exception | None = None
+        self._found: tuple[_Found, Pixels] | None = None
+
+    def wait(self) -> None:
+        """Make the next request; what goes wrong with it is told by `work`."""
+        try:
+            self._request()
+        except Exception as error:
+            self._error = error
+        self._arrived = time.monotonic()
+
+    def work(self) -> bool:
+        """Walk over what has arrived; tell whether no further request is needed."""
+        if self._error is None:
             try:
-                return self._walk(fetch, patience, subject)
-            except ObjectError as error:
-                if error.kind != ErrorKind.CHANGED or restart == RESTARTS:
-                    raise
-        raise AssertionError("unreachable")
+                self._need = self._walk()
+            except Exception as error:
+                self._error = error
+        changed = isinstance(self._error, ObjectError) and self._error.kind == ErrorKind.CHANGED
+        if changed and self._restarts < RESTARTS:
+            self._restarts += 1
+            self._fetch = self._error = None
+            return False
+        return self._error is not None or self._need is None
 
-    def _walk(self, fetch: _Fetch, patience: Patience, subject: Subject) -> tuple[Found, Pixels]:
-        likeness = self._likenesses.of(subject.series)
-        window = fetch.begin(self._ranges.guess(subject))
-        grown = FIRST_RANGE_BYTES
-        while True:
-            found = self._header(window, likeness, patience)
-            if not isinstance(found, NeedMore):
-                header = found[0]
-                located = locate_pixels(window, header, number_of_frames(header))
-                if isinstance(located, Pixels):
-                    self._learn(subject, window, header, located)
-                    return found, located
-                found = located
-            # behind a value that was leapt over little is left, as a rule
-            room = max(0, self._limits.header_bytes - window.held)
-            leap = not 0 <= found.start - fetch.reach <= min(BRIDGED_BYTES, room)
-            grown = FIRST_RANGE_BYTES if leap else GROWTH * grown
-            fetch.more(window, found, min(grown, room), leap=leap)
+    def row(self) -> Row:
+        """Return the object's row, whatever happened to it.
 
-    def _header(
-        self, window: Window, likeness: Likeness[Values], patience: Patience
-    ) -> Found | NeedMore:
-        recognised = likeness.recognise(window)
-        if recognised is not None:
-            changed = self._converter.changed(recognised.changed, recognised.values)
-            if changed is not None:
-                return recognised.header, recognised.values, changed
-        header = read_header(window, self._selection, self._limits, patience.check)
-        if isinstance(header, NeedMore):
-            return header
-        values = self._converter.values(header)
-        likeness.learn(window, header, values, values.troubled)
-        return header, values, None
+        Raises
+        ------
+        HarvestError
+            Something is wrong with the whole run, such as credentials that are not there.
+        """
+        try:
+            found, pixels = self._result()
+            row = ok_row(
+                self._planned, self._traffic, found.header.end, pixels, found.values, found.changed
+            )
+            if self._reader.selection.everything:
+                add_header(row, header_json(found.header, self._planned.url))
+            return row
+        except ObjectError as error:
+            return error_row(self._planned, self._traffic, error)
+        except HarvestError:
+            raise
+        except Exception as error:
+            # a bug of ours is one error row and not the night's run; the text of a foreign
+            # exception may hold a tag value, so only its class is kept
+            bug = ObjectError(ErrorKind.INTERNAL, f"{type(error).__name__} in harvest")
+            return error_row(self._planned, self._traffic, bug)
 
-    def _learn(self, subject: Subject, window: Window, header: Header, pixels: Pixels) -> None:
-        whole = len(window.beginning) >= header.end
-        self._ranges.learn(
-            Subject(subject.series, subject.kind, window.size),
-            header.end if whole else len(window.beginning),
+    def result(self) -> tuple[Header, Pixels]:
+        """Return what was read, or raise what happened instead."""
+        found, pixels = self._result()
+        return found.header, pixels
+
+    def _result(self) -> tuple[_Found, Pixels]:
+        if self._error is not None:
+            raise self._error
+        assert self._found is not None
+        return self._found
+
+    def _request(self) -> None:
+        reader = self._reader
+        if self._patience is None:
+            self._patience = reader.patience()
+        if self._fetch is None:
+            url = parse_url(self._planned.url)
+            self._fetch = _Fetch(
+                reader.store(url),
+                url.key,
+                self._planned,
+                self._patience,
+                reader.rate,
+                self._traffic,
+                reader.ranges.guess(self._subject),
+            )
+            self._grown = FIRST_RANGE_BYTES
+            return
+        assert self._need is not None
+        # behind a value that was leapt over little is left, as a rule
+        room = max(0, reader.limits.header_bytes - self._fetch.window.held)
+        leap = not 0 <= self._need.start - self._fetch.reach <= min(BRIDGED_BYTES, room)
+        self._grown = FIRST_RANGE_BYTES if leap else GROWTH * self._grown
+        self._fetch.more(self._need, min(self._grown, room), leap=leap)
+
+    def _walk(self) -> NeedMore | None:
+        """Walk as far as the known bytes go; return what is missing."""
+        assert self._fetch is not None
+        assert self._patience is not None
+        # to wait for one's turn is no fault of the object
+        self._patience.excuse(time.monotonic() - self._arrived)
+        window = self._fetch.window
+        found = self._header(window, self._patience)
+        if isinstance(found, NeedMore):
+            return found
+        pixels = locate_pixels(window, found.header, found.values.number_of_frames)
+        if isinstance(pixels, NeedMore):
+            return pixels
+        self._found = found, pixels
+        end = found.header.end
+        whole = len(window.beginning) >= end
+        self._reader.ranges.learn(
+            self._subject._replace(size=window.size),
+            end if whole else len(window.beginning),
             native=whole and pixels.offset_table is OffsetTable.NATIVE,
         )
+        return None
+
+    def _header(self, window: Window, patience: Patience) -> _Found | NeedMore:
+        reader = self._reader
+        likeness = reader.likenesses.of(self._subject.series)
+        recognised = likeness.recognise(window)
+        if recognised is not None:
+            changed = reader.converter.changed(recognised.changed, recognised.values)
+            if changed is not None:
+                everything = reader.selection.everything
+                own = recognised.whole() if everything else recognised.header
+                return _Found(own, recognised.values, changed)
+        header = read_header(window, reader.selection, reader.limits, patience.check)
+        if isinstance(header, NeedMore):
+            return header
+        values = reader.converter.values(header)
+        likeness.learn(window, header, values, values.troubled)
+        return _Found(header, values, None)
 
 
 class _Fetch:
-    """The requests for one state of one object."""
+    """What is known of one state of one object; begins with a request for its first bytes."""
 
     def __init__(
         self,
@@ -199,6 +309,7 @@ class _Fetch:
         patience: Patience,
         rate: RateLimit,
         traffic: Traffic,
+        length: int,
     ) -> None:
         self._store = store
         self._key = key
@@ -208,11 +319,6 @@ class _Fetch:
         self._rate = rate
         self._traffic = traffic
         self._version: Version | None = None
-        self.reach = 0
-        """Offset behind the last byte read."""
-
-    def begin(self, length: int) -> Window:
-        """Read the object's first bytes."""
         try:
             answer = self._get(0, length)
         except EmptyObject:
@@ -220,16 +326,16 @@ class _Fetch:
         self._version = answer.version
         self._traffic.size = self._size = answer.size
         self._traffic.etag = self._etag = unquoted(answer.version.etag)
-        window = Window(answer.size)
-        window.add(0, answer.data)
+        self.window = Window(answer.size)
+        self.window.add(0, answer.data)
         self.reach = len(answer.data)
-        return window
+        """Offset behind the last byte read."""
 
-    def more(self, window: Window, need: NeedMore, length: int, *, leap: bool) -> None:
+    def more(self, need: NeedMore, length: int, *, leap: bool) -> None:
         """Read what a walk needs, and up to `length` bytes if the object has them."""
         start = need.start if leap else self.reach
-        stop = min(max(need.stop, need.start + length), window.size)
-        window.add(start, self._get(start, stop).data)
+        stop = min(max(need.stop, need.start + length), self.window.size)
+        self.window.add(start, self._get(start, stop).data)
         self.reach = stop
 
     def _get(self, start: int, stop: int) -> Ranged:

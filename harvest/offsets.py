@@ -7,9 +7,9 @@ C.7.6.3.1.8 for the Extended Offset Table). The tables' contents are not read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from .elements import UNDEFINED
 from .errors import ErrorKind, ObjectError
@@ -51,8 +51,7 @@ class PixelIssue:
     """What is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pixels:
+class Pixels(NamedTuple):
     """What the lengths tell about an object's pixel area."""
 
     offset_table: OffsetTable
@@ -62,11 +61,10 @@ class Pixels:
     """What is wrong with the table."""
     offset: int | None = None
     """Absolute offset of the pixel value's first byte; None if it cannot be reached by range."""
-    issues: tuple[PixelIssue, ...] = field(default=())
+    issues: tuple[PixelIssue, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Area:
+class _Area(NamedTuple):
     """The elements of group 7FE0, by their lengths."""
 
     keyword: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 FIRST_RANGE_BYTES: Final = 32 * 2**10
 """Read of an object that nothing is known of."""
@@ -30,8 +30,7 @@ _SHARE: Final = 0.9
 _LEAST_BYTES: Final = 4 * 2**10
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """An object whose header is to be read, as far as it is known before."""
 
     series: str

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+
+import pyarrow as pa
 
 from .config import Config, OutputConfig, SourceConfig
 from .errors import OutputError
-from .object_reader import ObjectReader
+from .object_reader import ObjectReader, Reading
 from .outage import Outage
 from .output import Output, open_output
 from .patience import RateLimit
@@ -27,13 +28,8 @@ from .rows import Planned, Row, Traffic
 from .schema import instances_schema
 from .table import Part, partition_name, read_plan_rows, table_of, write_part
 from .tags import Attribute
+from .turns import take_turns
 from .walk import HeaderLimits
-
-FIRST_THREADS: Final = 4
-PULSE_SECONDS: Final = 0.02
-"""After so long a worker that left its CPU idle gets twice the threads."""
-BUSY: Final = 0.8
-"""Of a core: then more threads would only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +113,22 @@ def read_partition(task: ReadTask) -> PartitionRead:
         )
     planned = read_plan_rows(output, part.partition)
     wanted = planned if part.rows is None else [planned[number] for number in part.rows]
-    rows = read_objects(wanted, task)
     schema = instances_schema(task.attributes, header=task.header)
-    write_part(output, part, table_of(rows, schema))
-    return partition_read(part.partition, rows, time.monotonic() - begun)
+    table = table_of(read_objects(wanted, task), schema)
+    write_part(output, part, table)
+    return partition_read(part.partition, table, time.monotonic() - begun)
 
 
-def partition_read(partition: int, rows: Sequence[Row], seconds: float) -> PartitionRead:
+def partition_read(partition: int, table: pa.Table, seconds: float) -> PartitionRead:
     """Sum up the rows of a partition."""
-    errors = Counter(row["error"] for row in rows if row["status"] == "error")
+    errors = Counter(table["error"].drop_null().to_pylist())
     return PartitionRead(
         partition=partition,
-        rows=len(rows),
-        ok=len(rows) - errors.total(),
+        rows=table.num_rows,
+        ok=table.num_rows - errors.total(),
         errors=dict(errors),
-        bytes_read=sum(row["bytes_read"] for row in rows),
-        requests=sum(row["requests"] for row in rows),
+        bytes_read=sum(table["bytes_read"].to_pylist()),
+        requests=sum(table["requests"].to_pylist()),
         seconds=seconds,
     )
 
@@ -153,17 +149,43 @@ def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
     outage = Outage(task.source, task.retries, task.object_seconds)
     rows: dict[int, Row] = {}
 
-    def read(number: int) -> None:
-        row = reader.row(planned[number], _traffic(rows.get(number)))
+    def done(number: int, row: Row) -> None:
         rows[number] = row
         outage.seen(number, row)
 
+    def read(numbers: Iterable[int]) -> None:
+        jobs = [
+            _Job(number, reader.begin(planned[number], _traffic(rows.get(number))), done)
+            for number in numbers
+        ]
+        take_turns(jobs, _threads(task.threads, os.getpid()), task.threads)
+
     for wave in _waves(planned, ranges):
-        _for_each(read, wave, task.threads)
+        read(wave)
     # the store may have been away, however shortly; what is silent twice stays so
-    _for_each(read, outage.end(), task.threads)
+    read(outage.end())
     outage.end()
     return [rows[number] for number in range(len(planned))]
+
+
+@dataclass(slots=True)
+class _Job:
+    """The reading of one object, which ends in its row."""
+
+    number: int
+    reading: Reading
+    done: Callable[[int, Row], None]
+
+    def wait(self) -> None:
+        """Wait for a request."""
+        self.reading.wait()
+
+    def work(self) -> bool:
+        """Work on its answer."""
+        if not self.reading.work():
+            return False
+        self.done(self.number, self.reading.row())
+        return True
 
 
 def _waves(planned: Sequence[Planned], ranges: FirstRanges) -> tuple[list[int], list[int]]:
@@ -185,38 +207,6 @@ def _waves(planned: Sequence[Planned], ranges: FirstRanges) -> tuple[list[int], 
     second = [number for number in firsts.values() if number not in begun]
     begun.update(second)
     return first, second + [number for number in range(len(planned)) if number not in begun]
-
-
-def _for_each(call: Callable[[int], None], numbers: Iterable[int], threads: int) -> None:
-    """Call a function for each number, from up to so many threads; the first exception ends all.
-
-    Threads take numbers as they are free: a future for each would cost half a request. There are
-    few at first, since they cost each other time, and more as long as they leave the CPU idle.
-    """
-    waiting = deque(numbers)
-
-    def work() -> None:
-        try:
-            while waiting:
-                try:
-                    number = waiting.popleft()
-                except IndexError:  # another thread took the last
-                    return
-                call(number)
-        finally:
-            waiting.clear()
-
-    pool = _threads(threads, os.getpid())
-    futures = [pool.submit(work) for _ in range(min(FIRST_THREADS, threads, len(waiting)))]
-    while len(futures) < threads:
-        cpu, clock = time.process_time(), time.monotonic()
-        if not wait(futures, PULSE_SECONDS).not_done:
-            break
-        idle = time.process_time() - cpu < BUSY * (time.monotonic() - clock)
-        more = min(len(futures), threads - len(futures), len(waiting)) if idle else 0
-        futures += [pool.submit(work) for _ in range(more)]
-    for future in futures:
-        future.result()
 
 
 def _traffic(row: Row | None) -> Traffic:

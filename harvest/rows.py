@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .elements import (
     NUMBER_OF_FRAMES,
@@ -24,16 +24,12 @@ from .header import Header
 from .header_json import HeaderJson
 from .offsets import Pixels
 from .ranges import Subject
-from .tags import Attribute, Key, keyword_of, parse_path
-from .values import Encoding, Unfit, convert
+from .tags import Attribute, keyword_of, parse_path
+from .values import Encoding, NotPlain, Unfit, convert, plain_converter
 from .walk import META_GROUP
 
 RAW_BYTES: Final = 1024
 """How much of a value that does not fit is kept in ``issues``."""
-
-REMEMBERED_BYTES: Final = 64
-"""Longest value whose conversion is remembered."""
-REMEMBERED_VALUES: Final = 50_000
 
 Columns = dict[str, Any]
 """Values by column name; what is absent is null."""
@@ -46,8 +42,7 @@ _NOTHING: Final[Columns] = {}
 _REQUIRED: Final = (TRANSFER_SYNTAX_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, SERIES_INSTANCE_UID)
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """What the plan knows of one object."""
 
     url: str
@@ -100,6 +95,10 @@ class Values:
     """Tags of the elements that the issues are about."""
     encoding: Encoding
     """Of the main data set."""
+    series_instance_uid: str
+    """Empty where there is none."""
+    number_of_frames: int
+    """1 where the header gives none that can be read."""
 
 
 class Converter:
@@ -112,10 +111,8 @@ class Converter:
     """
 
     def __init__(self, attributes: Sequence[Attribute]) -> None:
-        self._attributes = attributes
-        # most values of a partition are there many times
-        self._known: dict[tuple[Key, str | None, bytes, Encoding], Any] = {}
-        self._by_key = {attribute.key: attribute for attribute in attributes}
+        self._wanted = [(each, plain_converter(each)) for each in attributes]
+        self._by_key = {each.key: (each, plain) for each, plain in self._wanted}
 
     def values(self, header: Header) -> Values:
         """Convert the wanted attributes of a header."""
@@ -126,18 +123,25 @@ class Converter:
         issues = [issue(keyword_of(tag), "missing") for tag in missing]
         troubled = set(missing)
         columns: Columns = {}
-        for attribute in self._attributes:
+        for attribute, plain in self._wanted:
             element = header.dataset.get(attribute.key)
             if element is not None:
                 before = len(issues)
-                columns[attribute.name] = self._value(element, attribute, encoding, issues)
+                columns[attribute.name] = _top_value(element, attribute, plain, encoding, issues)
                 if len(issues) > before:
                     troubled.add(element.tag)
         if not encoding.known:
             issues.append(issue("SpecificCharacterSet", "unknown_character_set"))
         if header.odd_bytes_at_end:
             issues.append(issue("", "zero_bytes_at_the_end"))
-        return Values(columns, issues, frozenset(troubled), encoding)
+        return Values(
+            columns,
+            issues,
+            frozenset(troubled),
+            encoding,
+            text_of(header.dataset.get(SERIES_INSTANCE_UID)),
+            number_of_frames(header),
+        )
 
     def changed(self, changed: DataSet, values: Values) -> Columns | None:
         """Convert the elements in which a header differs from one whose values are known.
@@ -159,37 +163,37 @@ class Converter:
         for key, element in changed.items():
             if not element.value and key in _REQUIRED:
                 return None
-            attribute = self._by_key.get(key)
-            if attribute is not None:
-                columns[attribute.name] = self._value(element, attribute, values.encoding, issues)
+            wanted = self._by_key.get(key)
+            if wanted is not None:
+                attribute, plain = wanted
+                columns[attribute.name] = _top_value(
+                    element, attribute, plain, values.encoding, issues
+                )
         return None if issues else columns
 
-    def _value(
-        self, element: Element, attribute: Attribute, encoding: Encoding, issues: list[Issue]
-    ) -> Any:
-        """Convert an element of the main data set, if it was not converted before."""
-        data = element.value
-        if element.tag >> 16 == META_GROUP:
-            encoding = encoding._replace(little_endian=True)  # PS3.10 section 7.1
-        longest = max(len(data or b""), len(encoding.character_set or b""))
-        if data is None or longest > REMEMBERED_BYTES:
-            return _value(element, attribute, encoding, issues, "")
-        known = attribute.key, element.vr, data, encoding
-        if known in self._known:
-            return self._known[known]
-        before = len(issues)
-        value = _value(element, attribute, encoding, issues, "")
-        if len(issues) == before:
-            if len(self._known) >= REMEMBERED_VALUES:
-                self._known.clear()
-            self._known[known] = value
-        return value
+
+def _top_value(
+    element: Element,
+    attribute: Attribute,
+    plain: Callable[[bytes], Any] | None,
+    encoding: Encoding,
+    issues: list[Issue],
+) -> Any:
+    """Convert an element that is in no item, the fast way if that will do."""
+    if plain is not None and element.value and element.vr in (attribute.vr, None):
+        try:
+            return plain(element.value)
+        except NotPlain:
+            pass
+    if element.tag >> 16 == META_GROUP and not encoding.little_endian:
+        encoding = encoding._replace(little_endian=True)  # PS3.10 section 7.1
+    return _value(element, attribute, encoding, issues, "")
 
 
 def ok_row(
     planned: Planned,
     traffic: Traffic,
-    header: Header,
+    header_bytes: int,
     pixels: Pixels,
     values: Values,
     changed: Columns | None = None,
@@ -200,8 +204,10 @@ def ok_row(
     ----------
     planned, traffic
         Of the object.
-    header, pixels
-        What was read.
+    header_bytes
+        Offset behind the header.
+    pixels
+        Of the object.
     values
         Of the header, or of one that it is like.
     changed
@@ -212,13 +218,15 @@ def ok_row(
     ObjectError
         ``wrong_object``: it is not of the series that the plan says.
     """
-    _check_series(planned, header)
+    uid = planned.series_instance_uid
+    if uid is not None and uid != values.series_instance_uid:
+        raise ObjectError(ErrorKind.WRONG_OBJECT, "it belongs to another series than planned")
     issues = values.issues + [issue(found.path, found.problem) for found in pixels.issues]
     own = _row(planned, traffic)
     own["status"] = "ok"
     own["retryable"] = False
     own["issues"] = issues or None
-    own["header_bytes"] = header.end
+    own["header_bytes"] = header_bytes
     own["pixel_data_offset"] = pixels.offset
     own["offset_table"] = pixels.offset_table.value
     own["offset_table_frames"] = pixels.frames
@@ -261,13 +269,6 @@ def _row(planned: Planned, traffic: Traffic) -> Columns:
 def issue(path: str, problem: str, raw: bytes | None = None) -> Issue:
     """Build one entry of ``issues``."""
     return {"path": path, "problem": problem, "raw": None if raw is None else raw[:RAW_BYTES]}
-
-
-def _check_series(planned: Planned, header: Header) -> None:
-    if planned.series_instance_uid is None:
-        return
-    if text_of(header.dataset.get(SERIES_INSTANCE_UID)) != planned.series_instance_uid:
-        raise ObjectError(ErrorKind.WRONG_OBJECT, "it belongs to another series than planned")
 
 
 def number_of_frames(header: Header) -> int:

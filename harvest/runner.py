@@ -201,8 +201,7 @@ class _Run:
         self._progress.message(f"looking for what killed the workers of part {part.partition}")
         table = read_in_pieces(part, rows, self._output, self._schema, read)
         seconds = time.monotonic() - begun
-        counted = table.select(["status", "error", "bytes_read", "requests"]).to_pylist()
-        self._progress.partition(partition_read(part.partition, counted, seconds))
+        self._progress.partition(partition_read(part.partition, table, seconds))
 
     def _results(
         self, cluster: Cluster, parts: Sequence[Part], *, alone: bool = False

@@ -91,10 +91,14 @@ def part_of(plan: str, partition: int) -> Part:
 
 
 def write_arrow(
-    output: Output, name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    output: Output,
+    name: str,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    compression: str = "zstd",
 ) -> int:
     """Write an Arrow IPC file; return its rows."""
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    options = pa.ipc.IpcWriteOptions(compression=compression)
     rows = 0
     with (
         output.writing(name) as path,
@@ -151,7 +155,8 @@ def write_part(output: Output, part: Part, table: pa.Table) -> None:
     """Write the result of a part: the same rows give the same bytes."""
     table = table.replace_schema_metadata(None).combine_chunks()
     signed = table.replace_schema_metadata(_signature(part, table))
-    write_arrow(output, part.name, signed.to_batches(), signed.schema)
+    # it is read once, and soon: less CPU counts for more than fewer bytes
+    write_arrow(output, part.name, signed.to_batches(), signed.schema, "lz4")
 
 
 def read_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:

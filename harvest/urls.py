@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 Scheme = Literal["s3", "gs", "file"]
@@ -26,8 +25,7 @@ _IDC_KEY = re.compile(rf"(?:.*/)?({_UUID})/({_UUID})\.dcm")
 _IDC_PREFIX = re.compile(rf"(?:.*/)?({_UUID})/?\*?")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectUrl:
+class ObjectUrl(NamedTuple):
     """Where an object, or a prefix of objects, is."""
 
     scheme: Scheme

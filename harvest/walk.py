@@ -34,6 +34,10 @@ _LONG_VRS = frozenset(
 _VR_TEXT = {vr.encode(): vr for vr in VR.__members__ if len(vr) == 2}
 _FRAGMENT_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "OB or OW"})
 _BULK_VRS = _FRAGMENT_VRS | {None, "UN"}
+# what stands before a value under explicit VR and under implicit VR, and a length alone
+_LITTLE, _BIG = (
+    (Struct(f"{order}HH2sH"), Struct(f"{order}HHL"), Struct(f"{order}L")) for order in "<>"
+)
 _COMPLICATED_GROUPS = frozenset({PIXEL_GROUP, DELIMITER_GROUP})
 _NOTHING = Selection(top=False)
 
@@ -132,12 +136,9 @@ class Walk:
         little_endian: bool,
         tick: Callable[[], None] | None = None,
     ) -> None:
-        order = "<" if little_endian else ">"
         self._window = window
         self._limits = limits
-        self._explicit = Struct(f"{order}HH2sH")
-        self._implicit = Struct(f"{order}HHL")
-        self._length = Struct(f"{order}L")
+        self._explicit, self._implicit, self._length = _LITTLE if little_endian else _BIG
         self._tick = tick
         self._elements = 0
         self._kept = 0

@@ -554,7 +554,7 @@ def row_of(data: bytes) -> dict[str, object] | ErrorKind:
     except ObjectError as error:
         return error.kind
     values = Converter(()).values(header)
-    row = ok_row(Planned("file:///x", len(data), None), Traffic(), header, pixels, values)
+    row = ok_row(Planned("file:///x", len(data), None), Traffic(), header.end, pixels, values)
     return {**row, "dataset": header.dataset}
 
 

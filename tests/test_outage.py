@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +164,7 @@ def test_a_second_outage_ends_the_partition(s3_gate: Gate, series: OwnSeries) ->
 
 def test_a_store_that_denies_a_listing_answers(s3_gate: Gate, series: OwnSeries) -> None:
     s3_gate.schedule = lambda name, _: conftest.status(403 if is_listing(name) else 503)
-    unlisted = [replace(planned_of(series)[0], etag=None)]
+    unlisted = [planned_of(series)[0]._replace(etag=None)]
     (row,) = read_objects(unlisted, task_of({"endpoint": s3_gate.url}, retries=0))
     assert row["error"] == "unavailable"
 
@@ -178,7 +177,7 @@ def test_a_bucket_that_is_closed_after_the_plan_ends_the_partition(
     with pytest.raises(StoreUnavailable, match="what it allowed when the plan was made"):
         read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}))
     # of what a manifest names nobody was promised anything
-    unlisted = [replace(planned, etag=None) for planned in planned_of(series)]
+    unlisted = [planned._replace(etag=None) for planned in planned_of(series)]
     rows = read_objects(unlisted, task_of({"endpoint": s3_gate.url}))
     assert {row["error"] for row in rows} == {"denied" if code == 403 else "not_found"}
 

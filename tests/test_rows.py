@@ -64,7 +64,7 @@ def row_of(data: bytes, *paths: str, planned: Planned = FREE) -> dict[str, Any]:
     pixels = locate_pixels(window_of(data), header, number_of_frames(header))
     assert isinstance(pixels, Pixels)
     values = Converter(wanted).values(header)
-    row = ok_row(planned, Traffic(len(data), "abc", 500, 2), header, pixels, values)
+    row = ok_row(planned, Traffic(len(data), "abc", 500, 2), header.end, pixels, values)
     (back,) = table_of([row], instances_schema(wanted)).to_pylist()
     assert isinstance(back, dict)
     return back
@@ -245,7 +245,7 @@ def test_zeros_at_the_end_are_an_issue() -> None:
 def test_issues_of_pixels_come_from_the_pixels() -> None:
     header = header_of(image())
     pixels = Pixels(OffsetTable.EMPTY, 0, "why", 5, (PixelIssue("FloatPixelData", "what"),))
-    row = ok_row(FREE, Traffic(), header, pixels, Converter(()).values(header))
+    row = ok_row(FREE, Traffic(), header.end, pixels, Converter(()).values(header))
     assert row["issues"] == [issue("FloatPixelData", "what")]
     assert (row["offset_table"], row["offset_table_frames"]) == ("empty", 0)
     assert (row["offset_table_problem"], row["pixel_data_offset"]) == ("why", 5)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 CONNECT_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 60.0
 """Longest time for one request, unless less is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """Names one state of an object, so that a later read can insist on it."""
 
     etag: str | None
@@ -22,8 +21,7 @@ class Version:
     """Of GCS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranged:
+class Ranged(NamedTuple):
     """The answer to a ranged read."""
 
     data: bytes

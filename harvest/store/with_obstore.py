@@ -128,6 +128,7 @@ class ObstoreStore:
 
     def __init__(self, store: S3Store | GCSStore) -> None:
         self._store = store
+        self._google = isinstance(store, GCSStore)
 
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
         """Read a range; see `ObjectStore.get`."""
@@ -139,13 +140,14 @@ class ObstoreStore:
         try:
             result = self._store.get(key, options=options)
             data = bytes(result.bytes())
+            meta = result.meta  # made anew each time
         except _FAILURES as error:
             raise _translated(error, pinned=version is not None) from None
         # a version of S3 is no generation: to read by it takes a right of its own
-        generation = result.meta["version"] if isinstance(self._store, GCSStore) else None
-        found = Version(result.meta["e_tag"], generation)
+        generation = meta["version"] if self._google else None
+        found = Version(meta["e_tag"], generation)
         faults.check_version(version, found)
-        size = result.meta["size"]
+        size = meta["size"]
         faults.check_range(start, stop, size, result.range[0], len(data))
         return Ranged(data, size, found)
 

@@ -139,7 +139,7 @@ def _outcome(
     try:
         header, pixels = _read(window, data, selection, chance)
         values = Converter(columns()).values(header)
-        row = ok_row(_PLANNED, Traffic(len(data)), header, pixels, values)
+        row = ok_row(_PLANNED, Traffic(len(data)), header.end, pixels, values)
     except ObjectError as error:
         if error.kind not in KINDS:
             raise Broken(f"an object alone cannot be {error.kind}") from error

@@ -190,7 +190,7 @@ def test_values_are_limited_together() -> None:
     pixels = locate_pixels(window, header, 1)
     assert isinstance(pixels, Pixels)
     values = Converter(attributes).values(header)
-    row = ok_row(Planned("file:///x", None, None), Traffic(), header, pixels, values)
+    row = ok_row(Planned("file:///x", None, None), Traffic(), header.end, pixels, values)
     assert [found.get("TextValue") for found in row["ContentSequence"]] == ["x" * 100] * 2 + [None]
     assert row["PatientID"] == "1234"
     assert [found["path"] for found in row["issues"] if found["problem"] == "too_long"] == [
