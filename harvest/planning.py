@@ -200,7 +200,8 @@ def _listings(
 
 
 def _unlisted(known: SeriesCohort) -> Iterator[tuple[pa.RecordBatch, None]]:
-    for batch, _ in known.batches(SERIES_PER_TASK):
+    # a cohort without any would cost a look through the whole index
+    for batch, _ in known.batches(SERIES_PER_TASK) if known.count() else ():
         yield batch, None
 
 
