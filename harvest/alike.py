@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from struct import Struct
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -34,6 +36,7 @@ from .tags import Key
 from .walk import (
     INLINE_BULK_BYTES,
     LEAPT_BYTES,
+    META_GROUP,
     PIXEL_GROUP,
     ElementHeader,
     HeaderLimits,
@@ -260,7 +263,12 @@ class Likeness(Generic[Values]):
         return stop
 
     def learn(
-        self, window: Window, header: Header, values: Values, troubled: frozenset[int]
+        self,
+        window: Window,
+        header: Header,
+        values: Values,
+        troubled: Set[int],
+        placed: Set[int] = frozenset(),
     ) -> None:
         """Learn a header that was not recognised.
 
@@ -274,6 +282,8 @@ class Likeness(Generic[Values]):
             What was made of it.
         troubled
             Tags of elements that something is wrong with; nothing is learnt where they vary.
+        placed
+            Tags of elements whose offset is told, which differs where their bytes do not.
         """
         last, self._last = self._last, None
         spent = self._learnt > LEARNT_HEADERS + self._recognised // LEARNT_HEADERS
@@ -285,10 +295,8 @@ class Likeness(Generic[Values]):
         self._learnt += 1
         differing = layout.differing(last)
         self._varying |= {tag for tag in differing if not _is_context(tag)}
-        varying = self._varying.union(differing)
-        if self._selection.everything:
-            varying |= {each.tag for each in header.dataset.values() if _has_place(each)}
-        if layout.is_ambiguous or any(map(_is_context, differing)) or varying & troubled:
+        varying = self._varying.union(differing, placed)
+        if any(map(_is_context, varying)) or varying & troubled or layout.is_ambiguous(varying):
             return
         others = [pattern for pattern in self._patterns if pattern.tags != layout.tags]
         compiled = self._compiled(layout, varying, header, values)
@@ -366,11 +374,17 @@ class _Layout:
     def tags(self) -> tuple[int, ...]:
         return tuple(found.header.tag for found in self.elements)
 
-    @property
-    def is_ambiguous(self) -> bool:
-        """Whether a tag is there twice, or without the VR that its syntax wants."""
-        return len(set(self.tags)) < len(self.tags) or any(
-            found.header.vr is None and not found.implicit for found in self.elements
+    def is_ambiguous(self, varying: Set[int]) -> bool:
+        """Tell whether what an element means depends on more than its bytes and its context.
+
+        Tags may be out of order, and twice; an element may lack the VR that its syntax wants; and
+        by the first bytes of the main data set, its VRs are found to be implicit.
+        """
+        begins = next((each for each in self.elements if each.header.tag >> 16 != META_GROUP), None)
+        return (
+            any(first >= second for first, second in pairwise(self.tags))
+            or any(each.header.vr is None and not each.implicit for each in self.elements)
+            or (begins is not None and begins.implicit and begins.header.tag in varying)
         )
 
     def differing(self, other: _Layout) -> set[int]:
@@ -397,10 +411,3 @@ def _is_plain(window: Window, header: Header) -> bool:
 def _is_context(tag: int) -> bool:
     """Tell whether other elements' meaning depends on one; private creators are such."""
     return tag in _CONTEXT or (bool(tag >> 16 & 1) and 0x10 <= tag & 0xFFFF <= 0xFF)
-
-
-def _has_place(element: Element) -> bool:
-    """Tell whether only the place of a value is kept, or of one in its items."""
-    if element.items is None:
-        return element.value is None
-    return any(_has_place(each) for item in element.items for each in item.values())

@@ -70,6 +70,8 @@ class HeaderJson:
     text: str
     """One JSON object, without lone surrogates."""
     issues: tuple[HeaderIssue, ...]
+    placed: frozenset[int]
+    """Tags of the main data set's elements that point at bytes of the object."""
 
 
 def header_json(header: Header, url: str) -> HeaderJson:
@@ -93,7 +95,9 @@ def header_json(header: Header, url: str) -> HeaderJson:
         writer.members(part, _scope(little_endian, None, False))
         for part, little_endian in zip(parts, (True, False), strict=False)
     ]
-    return HeaderJson(f"{{{','.join(filter(None, members))}}}", tuple(writer.issues))
+    return HeaderJson(
+        f"{{{','.join(filter(None, members))}}}", tuple(writer.issues), frozenset(writer.placed)
+    )
 
 
 def _meta_and_rest(dataset: DataSet) -> list[DataSet]:
@@ -135,6 +139,7 @@ class _Writer:
         self._bulk = None if url is None else quote(f"{url}#bytes=")[:-1]
         self._path: list[int] = []
         self.issues: list[HeaderIssue] = []
+        self.placed: set[int] = set()
 
     def members(self, dataset: DataSet, scope: _Scope) -> str:
         """Write the members of an object; `scope` is that of the data set around it."""
@@ -189,6 +194,7 @@ class _Writer:
         start = _start(element.tag, vr)
         if self._bulk is None:
             return start + "}"
+        self.placed.add(self._path[0] if self._path else element.tag)
         length = "" if element.length == UNDEFINED else element.length
         return f'{start},"BulkDataURI":{self._bulk}{element.offset}-{length}"}}'
 

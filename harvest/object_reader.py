@@ -10,7 +10,7 @@ from .config import SourceConfig
 from .elements import Selection
 from .errors import ErrorKind, HarvestError, ObjectError
 from .header import Header, read_header
-from .header_json import header_json
+from .header_json import HeaderJson, header_json
 from .offsets import OffsetTable, Pixels, locate_pixels
 from .patience import Patience, RateLimit
 from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH, FirstRanges
@@ -145,6 +145,8 @@ class _Found(NamedTuple):
     """Of its columns, or of those of the one it is like."""
     changed: Columns | None
     """Columns in which it differs from that one."""
+    whole: HeaderJson | None
+    """All of it, where everything is kept."""
 
 
 class Reading:
@@ -209,8 +211,8 @@ class Reading:
             row = ok_row(
                 self._planned, self._traffic, found.header.end, pixels, found.values, found.changed
             )
-            if self._reader.selection.everything:
-                add_header(row, header_json(found.header, self._planned.url))
+            if found.whole is not None:
+                add_header(row, found.whole)
             return row
         except ObjectError as error:
             return error_row(self._planned, self._traffic, error)
@@ -287,15 +289,18 @@ class Reading:
         if recognised is not None:
             changed = reader.converter.changed(recognised.changed, recognised.values)
             if changed is not None:
-                everything = reader.selection.everything
-                own = recognised.whole() if everything else recognised.header
-                return _Found(own, recognised.values, changed)
+                if not reader.selection.everything:
+                    return _Found(recognised.header, recognised.values, changed, None)
+                own = recognised.whole()
+                return _Found(own, recognised.values, changed, header_json(own, self._planned.url))
         header = read_header(window, reader.selection, reader.limits, patience.check)
         if isinstance(header, NeedMore):
             return header
         values = reader.converter.values(header)
-        likeness.learn(window, header, values, values.troubled)
-        return _Found(header, values, None)
+        whole = header_json(header, self._planned.url) if reader.selection.everything else None
+        placed = whole.placed if whole is not None else frozenset()
+        likeness.learn(window, header, values, values.troubled, placed)
+        return _Found(header, values, None, whole)
 
 
 class _Fetch:

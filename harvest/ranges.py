@@ -6,6 +6,7 @@ Pure, and only a guess: what it costs to be wrong is a second request, or some b
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -55,7 +56,7 @@ class FirstRanges:
 
     def __init__(self) -> None:
         self._series: OrderedDict[str, _Lengths] = OrderedDict()
-        self._kinds: OrderedDict[str, deque[tuple[int, int]]] = OrderedDict()
+        self._kinds: OrderedDict[str | None, deque[tuple[int, int]]] = OrderedDict()
 
     def knows(self, subject: Subject) -> bool:
         """Tell whether there is anything to guess an object's range from."""
@@ -70,10 +71,12 @@ class FirstRanges:
             Of the object.
         """
         lengths = self._series.get(subject.series)
+        # copied at once: another thread may be learning
+        known = tuple(self._kinds.get(subject.kind, ()))
         if lengths is not None:
             guess = self._in_series(lengths, subject.size)
-        elif subject.kind is not None and subject.kind in self._kinds:
-            guess = self._of_kind(self._kinds[subject.kind], subject.size)
+        elif known:
+            guess = self._of_kind(known, subject.size)
         else:
             guess = FIRST_RANGE_BYTES
         return min(guess, MOST_FIRST_BYTES)
@@ -115,7 +118,7 @@ class FirstRanges:
                 return header_bytes + PIXEL_AREA_BYTES
         return lengths.longest + slack
 
-    def _of_kind(self, known: deque[tuple[int, int]], size: int | None) -> int:
+    def _of_kind(self, known: Sequence[tuple[int, int]], size: int | None) -> int:
         headers = sorted(header_bytes for header_bytes, _ in known)
         likely = headers[min(len(headers) - 1, int(_SHARE * len(headers)))]
         if size is not None:

@@ -31,7 +31,7 @@ from .rows import Planned, Row, Traffic
 from .schema import instances_schema
 from .table import Part, partition_name, read_plan_rows, table_of, write_part
 from .tags import Attribute
-from .turns import take_turns
+from .turns import Pace, take_turns
 from .walk import HeaderLimits
 
 COLLECTION_OBJECTS: Final = 200_000
@@ -179,11 +179,12 @@ def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
         outage.seen(number, row)
 
     def read(numbers: Iterable[int]) -> None:
-        jobs = [
+        # nobody but the turns holds them: what one has read is let go when it is done
+        jobs = (
             _Job(number, reader.begin(planned[number], _traffic(rows.get(number))), done)
             for number in numbers
-        ]
-        take_turns(jobs, _threads(task.threads, os.getpid()), task.threads)
+        )
+        take_turns(jobs, *_threads(task.threads, os.getpid()))
 
     for wave in _waves(planned, ranges):
         read(wave)
@@ -247,6 +248,6 @@ def _first_ranges(process: int) -> FirstRanges:
 
 
 @lru_cache(maxsize=1)
-def _threads(count: int, process: int) -> ThreadPoolExecutor:
-    """Return this worker's threads, which all its partitions share."""
-    return ThreadPoolExecutor(count, thread_name_prefix="harvest")
+def _threads(count: int, process: int) -> tuple[ThreadPoolExecutor, Pace]:
+    """Return this worker's threads, which all its partitions share, and how many pay."""
+    return ThreadPoolExecutor(count, thread_name_prefix="harvest"), Pace(count)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 import pyarrow as pa
@@ -140,13 +141,16 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     distinct = {id(columns): columns for columns in shared}
     places = {known: place for place, known in enumerate(distinct)}
     which = pa.array([places[id(columns)] for columns in shared], pa.int32())
-    owned = {name for columns in own for name in columns}
+    owned = set().union(*own)
 
     def column(name: str, kind: pa.DataType) -> pa.Array:
         if name not in owned:
             return pa.array([columns.get(name) for columns in distinct.values()], kind).take(which)
-        pairs = zip(own, shared, strict=True)
-        return pa.array([a[name] if name in a else b.get(name) for a, b in pairs], kind)
+        try:
+            return pa.array(list(map(itemgetter(name), own)), kind)
+        except KeyError:  # some rows share it with others
+            pairs = zip(own, shared, strict=True)
+            return pa.array([a[name] if name in a else b.get(name) for a, b in pairs], kind)
 
     return pa.Table.from_arrays([column(field.name, field.type) for field in schema], schema=schema)
 

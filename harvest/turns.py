@@ -10,15 +10,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from threading import Lock
 from typing import Final, Protocol
 
 FIRST_THREADS: Final = 4
-PULSE_SECONDS: Final = 0.02
-"""After so long, jobs that left the CPU idle get twice the threads."""
 BUSY: Final = 0.8
 """Of a core: then more threads would only wait for each other."""
+GAIN: Final = 1.2
+"""By so much twice the threads must be faster, or they go again."""
+LEAST_DONE: Final = 32
+"""Jobs by which a pace is judged."""
+PULSE_SECONDS: Final = 0.05
+"""Between two looks at the pace."""
 TOGETHER: Final = 32
 """So many jobs that have arrived are worked off at once."""
 
@@ -35,7 +39,57 @@ class Job(Protocol):
         ...
 
 
-def take_turns(jobs: Iterable[Job], pool: ThreadPoolExecutor, threads: int) -> None:
+class Pace:
+    """How many threads pay: learnt in one round of jobs, and kept for the next.
+
+    Threads that wait for a far store cost nothing, and each makes the whole faster. Where the CPU
+    is busy, or the store gives no more, they cost each other time: so there are few at first, and
+    twice as many as long as the CPU is idle and it helps.
+
+    Parameters
+    ----------
+    most
+        Threads that may wait at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.threads = min(FIRST_THREADS, most)
+        self._most = most
+        self._settled = False
+        self._before = 0.0
+        """Jobs a second with half the threads."""
+
+    def begin(self) -> None:
+        """Begin a round: what was settled before may have changed."""
+        self._settled = False
+        self._before = 0.0
+
+    def judge(self, done: int, seconds: float, cpu_seconds: float) -> None:
+        """Choose the threads by how it went.
+
+        Parameters
+        ----------
+        done
+            Jobs that arrived.
+        seconds
+            In which they did.
+        cpu_seconds
+            Of this process, meanwhile.
+        """
+        if self._settled:
+            return
+        rate = done / seconds
+        if self._before and rate < GAIN * self._before:
+            self.threads //= 2
+            self._settled = True
+        elif cpu_seconds < BUSY * seconds and self.threads < self._most:
+            self.threads = min(2 * self.threads, self._most)
+            self._before = rate
+        else:
+            self._settled = True
+
+
+def take_turns(jobs: Iterable[Job], pool: ThreadPoolExecutor, pace: Pace) -> None:
     """Do jobs; the first exception ends all, and is raised.
 
     Parameters
@@ -43,40 +97,49 @@ def take_turns(jobs: Iterable[Job], pool: ThreadPoolExecutor, threads: int) -> N
     jobs
         What to do; begun in this order.
     pool
-        Has at least so many threads.
-    threads
-        That wait at once at most. There are few at first, since they cost each other time.
+        Has as many threads as the pace may want.
+    pace
+        Tells how many wait at once.
     """
-    turns = _Turns(jobs)
-    futures = [pool.submit(turns.serve) for _ in range(min(FIRST_THREADS, threads, turns.left))]
-    while len(futures) < threads:
-        cpu, clock = time.process_time(), time.monotonic()
-        if not wait(futures, PULSE_SECONDS).not_done:
-            break
-        idle = time.process_time() - cpu < BUSY * (time.monotonic() - clock)
-        more = min(len(futures), threads - len(futures), turns.left) if idle else 0
-        futures += [pool.submit(turns.serve) for _ in range(more)]
-    for future in futures:
-        future.result()
+    turns = _Turns(jobs, pace)
+    pace.begin()
+    futures = set(turns.begin(pool))
+    arrived, cpu, clock = 0, time.process_time(), time.monotonic()
+    while futures:
+        _, futures = wait(futures, PULSE_SECONDS, FIRST_EXCEPTION)
+        if turns.failure is not None:
+            raise turns.failure
+        if turns.arrivals - arrived >= LEAST_DONE:
+            spent, passed = time.process_time() - cpu, time.monotonic() - clock
+            pace.judge(turns.arrivals - arrived, passed, spent)
+            arrived, cpu, clock = turns.arrivals, cpu + spent, clock + passed
+            futures |= turns.begin(pool)
 
 
 class _Turns:
     """The jobs that have still to wait, and those that have still to work."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
+    def __init__(self, jobs: Iterable[Job], pace: Pace) -> None:
+        self._pace = pace
         self._waiting = deque(jobs)
         self._arrived: deque[Job] = deque()
         self._working = Lock()
+        self._threads = 0
+        self.failure: BaseException | None = None
+        """The first exception; no job gets another turn then."""
+        self.arrivals = 0
+        """So many times a job has come back from waiting."""
 
-    @property
-    def left(self) -> int:
-        """Jobs that nobody waits for yet."""
-        return len(self._waiting)
+    def begin(self, pool: ThreadPoolExecutor) -> set[Future[None]]:
+        """Begin as many threads as the pace wants and there are jobs for; none goes before."""
+        more = max(0, min(self._pace.threads - self._threads, len(self._waiting)))
+        self._threads += more
+        return {pool.submit(self._serve) for _ in range(more)}
 
-    def serve(self) -> None:
+    def _serve(self) -> None:
         """Wait for jobs, and work off what has arrived, until there is none left."""
         try:
-            while True:
+            while self.failure is None:
                 try:
                     job = self._waiting.popleft()
                 except IndexError:
@@ -87,12 +150,12 @@ class _Turns:
                     continue
                 job.wait()
                 self._arrived.append(job)
+                self.arrivals += 1
                 if len(self._arrived) >= TOGETHER:
                     # work that takes long must not let what arrives pile up
                     self._work(patiently=len(self._arrived) >= 2 * TOGETHER)
-        except BaseException:
-            self._waiting.clear()
-            self._arrived.clear()
+        except BaseException as error:
+            self.failure = self.failure or error
             raise
 
     def _work(self, *, patiently: bool) -> None:
@@ -100,7 +163,7 @@ class _Turns:
         if not self._working.acquire(blocking=patiently):
             return
         try:
-            while self._arrived:
+            while self._arrived and self.failure is None:
                 job = self._arrived.popleft()
                 if not job.work():
                     self._waiting.appendleft(job)
