@@ -296,7 +296,9 @@ class Likeness(Generic[Values]):
         differing = layout.differing(last)
         self._varying |= {tag for tag in differing if not _is_context(tag)}
         varying = self._varying.union(differing, placed)
-        if any(map(_is_context, varying)) or varying & troubled or layout.is_ambiguous(varying):
+        if any(map(_is_context, varying)) or varying.intersection(troubled, layout.tags):
+            return
+        if layout.is_ambiguous(varying):
             return
         others = [pattern for pattern in self._patterns if pattern.tags != layout.tags]
         compiled = self._compiled(layout, varying, header, values)
@@ -315,7 +317,9 @@ class Likeness(Generic[Values]):
             kept = self._selection.find(tag, header.dataset)
             field = _SHORT if value == found.start + 8 and not found.implicit else _LONG
             walked = length == UNDEFINED or (kept is not None and holds_items(tag, vr, kept[1]))
-            bulk = self._selection.everything and is_bulk(tag, vr)
+            longest = self._limits.value_bytes
+            if self._selection.everything and is_bulk(tag, vr):
+                longest = min(longest, INLINE_BULK_BYTES)
             steps.append(
                 _Step(
                     literal=layout.segment[begun : found.start if walked else value - field.size],
@@ -324,7 +328,7 @@ class Likeness(Generic[Values]):
                     vr=vr,
                     implicit=found.implicit,
                     key=None if kept is None else kept[0],
-                    longest=INLINE_BULK_BYTES if bulk else self._limits.value_bytes,
+                    longest=longest,
                 )
             )
             begun = found.stop
