@@ -13,7 +13,7 @@ from typing import Final
 
 from .cohort import ModalityTotal
 from .config import Config
-from .ranges import FIRST_RANGE_BYTES
+from .ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
 
 EXPECTED_HEADER_BYTES: Final = {
     "ANN": 60_000,
@@ -31,8 +31,8 @@ EXPECTED_HEADER_BYTES: Final = {
 }
 _ANY_HEADER_BYTES: Final = 30_000
 KEYS_PER_LIST: Final = 1_000
-SECONDS_OF_CPU_PER_OBJECT: Final = 0.002
-"""Measured on one core with the profile core, from request to Parquet."""
+SECONDS_OF_CPU_PER_OBJECT: Final = 0.0005
+"""From listing to Parquet, on one core, as `make bench` measures it, rounded up."""
 SECONDS_OF_LATENCY: Final = 0.05
 """Of one request to a public bucket from outside its region."""
 
@@ -84,9 +84,11 @@ def estimate_cohort(
         series += total.series
         instances += read
         object_bytes += total.bytes
-        # the reader's ranges double until the header fits
-        read_requests += read if header <= FIRST_RANGE_BYTES else 2 * read
-        bytes_read += read * max(FIRST_RANGE_BYTES, header)
+        # of the first object of a series the reader learns how much to ask of the others
+        firsts = min(total.series, read)
+        read_requests += read + (firsts if header > FIRST_RANGE_BYTES else 0)
+        bytes_read += firsts * max(FIRST_RANGE_BYTES, header)
+        bytes_read += (read - firsts) * (header + PIXEL_AREA_BYTES)
     workers = config.cluster.workers or 8
     in_flight = workers * config.limits.concurrency
     waiting = (list_requests + read_requests) * SECONDS_OF_LATENCY / in_flight

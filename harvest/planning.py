@@ -331,11 +331,10 @@ class _Planner:
         runs
             (rows, cost of each) of the series that the batch consists of, in its order.
         """
-        for url, size, etag in zip(
-            *(batch.column(name).to_pylist() for name in ("url", "size", "etag")), strict=True
-        ):
-            self._digest.update(f"{url}\t{size}\t{etag}\n".encode())
-        self._bytes += sum(size or 0 for size in batch.column("size").to_pylist())
+        columns = [batch.column(name).to_pylist() for name in ("url", "size", "etag")]
+        lines = [f"{url}\t{size}\t{etag}\n" for url, size, etag in zip(*columns, strict=True)]
+        self._digest.update("".join(lines).encode())
+        self._bytes += sum(size or 0 for size in columns[1])
         start = 0
         for rows, cost in runs:
             left = rows

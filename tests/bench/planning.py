@@ -1,4 +1,4 @@
-"""``make bench``: what planning all of IDC takes, and what a driver takes for each partition.
+"""``python -m tests.bench.planning``: what planning all of IDC takes, and a driver's partition.
 
 Prints medians; nothing here is asserted, since machines differ.
 """
@@ -109,7 +109,7 @@ def dry_run_all(runs: int) -> Measured:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.planning", description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--partitions", type=int, default=50_000)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -118,6 +118,11 @@ def main() -> None:
     if options.json:
         print(json.dumps({"plan": asdict(planned), "driver": asdict(driven)}, indent=1))
         return
+    show(planned, driven)
+
+
+def show(planned: Measured, driven: Driven) -> None:
+    """Print tables of both."""
     console = Console(width=120)
     table = Table("what", "runs", "seconds", "CPU seconds", "peak MB", "series", "instances")
     table.add_row(
