@@ -35,7 +35,6 @@ from .header import PREAMBLE_BYTES, PREFIX, Header
 from .tags import Key
 from .walk import (
     INLINE_BULK_BYTES,
-    LEAPT_BYTES,
     META_GROUP,
     PIXEL_GROUP,
     ElementHeader,
@@ -226,8 +225,7 @@ class Likeness(Generic[Values]):
                     return None
                 (length,) = field.unpack_from(segment, position)
                 stop = value + length
-                # of a leap the walk keeps account
-                if length > LEAPT_BYTES or stop > known:
+                if stop > known:
                     return None
                 if key is not None:
                     data = segment[value:stop] if length <= longest else None

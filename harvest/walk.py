@@ -38,6 +38,7 @@ _BULK_VRS = _FRAGMENT_VRS | {None, "UN"}
 _LITTLE, _BIG = (
     (Struct(f"{order}HH2sH"), Struct(f"{order}HHL"), Struct(f"{order}L")) for order in "<>"
 )
+_NESTED = b"SQ\0\0\xff\xff\xff\xff"
 _COMPLICATED_GROUPS = frozenset({PIXEL_GROUP, DELIMITER_GROUP})
 _NOTHING = Selection(top=False)
 
@@ -84,7 +85,7 @@ class TopLevel:
     """Zero bytes behind the last element, too few to be one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Level:
     """A data set that is being walked: the main one, or an item's."""
 
@@ -144,6 +145,8 @@ class Walk:
         self._kept = 0
         self._kept_bytes = 0
         self._leapt = 0
+        self._passes = True
+        """Whether sequences that nobody asks for are still passed over."""
         self._segment = b""
         self._base = 0
 
@@ -157,7 +160,10 @@ class Walk:
             group, element, vr, length = self._explicit.unpack_from(self._segment, at)
             tag = group << 16 | element
             if vr in _LONG_VRS:
-                length = self._length.unpack(self._window.read(position + 8, 4))[0]
+                if at + 12 <= len(self._segment):
+                    (length,) = self._length.unpack_from(self._segment, at + 8)
+                else:
+                    (length,) = self._length.unpack(self._window.read(position + 8, 4))
                 return ElementHeader(tag, vr.decode("ascii"), length, position + 12)
             if b"AA" <= vr <= b"ZZ":
                 return ElementHeader(tag, vr.decode("latin-1"), length, position + 8)
@@ -167,7 +173,11 @@ class Walk:
 
     def item_header(self, position: int) -> tuple[int, int]:
         """Decode tag and length of the item or delimiter at `position`."""
-        group, element, length = self._implicit.unpack(self._window.read(position, 8))
+        at = position - self._base
+        if at < 0 or at + 8 > len(self._segment):
+            self._segment, self._base = self._window.segment(position, 8)
+            at = position - self._base
+        group, element, length = self._implicit.unpack_from(self._segment, at)
         return group << 16 | element, length
 
     def file_meta(
@@ -310,6 +320,8 @@ class Walk:
         if at < 0 or at + 12 > len(self._segment):
             self._segment, self._base = self._window.segment(position, 8)
             at = position - self._base
+        if self._segment[at + 4 : at + 12] == _NESTED and not level.implicit:
+            return position, 0
         segment, found, implicit = self._segment, level.found, level.implicit
         unpack = self._implicit.unpack_from if implicit else self._explicit.unpack_from
         selection, starts, only = level.selection, level.starts, level.only
@@ -346,7 +358,8 @@ class Walk:
                 if kept and length and holds_items(tag, vr, kept[1]):
                     break
                 if kept:
-                    data = segment[value:stop] if self._holds(tag, vr, length, everything) else None
+                    held = self._holds(tag, vr, length, everything)
+                    data = segment[value:stop] if held else None
                     self._keep()
                     found[kept[0]] = Element(tag, vr, value + self._base, length, data)
             if starts is not None:
@@ -427,7 +440,76 @@ class Walk:
         vr = header.vr or _dictionary_vr(header.tag)
         if vr in _FRAGMENT_VRS:
             return None, self._fragments(header.value)
+        if nested is _NOTHING and vr == "SQ" and self._passes and not level.implicit:
+            stop = self._pass_over(header.value, level.depth)
+            if stop is not None:
+                return (), stop
+            self._passes = False  # twice over the same elements is enough
         return self._sequence(header.value, None, level, nested)
+
+    def _pass_over(self, position: int, depth: int) -> int | None:  # noqa: C901 - as `_simple`
+        """Pass over a sequence of undefined length that nobody asks for.
+
+        As `_sequence` does, as long as what is nested in it is in explicit VR, short, and in the
+        known bytes: functional groups of thousands of frames are like that.
+
+        Returns
+        -------
+        int or None
+            The offset behind its delimiter; None where it takes `_sequence` to tell.
+        """
+        if not self._base <= position < self._base + len(self._segment):
+            return None
+        segment, at = self._segment, position - self._base
+        explicit, implicit, long = (
+            self._explicit.unpack_from,
+            self._implicit.unpack_from,
+            self._length.unpack_from,
+        )
+        last = min(len(segment), self._limits.header_bytes + self._leapt - self._base) - 8
+        left = self._limits.elements - self._elements
+        deepest = 2 * (self._limits.depth - depth)
+        # sequences and their items in turns: inside a sequence the level is odd
+        level, count = 1, 0
+        while at <= last and count < left and level < deepest:
+            count += 1
+            if not count % TICK_ELEMENTS and self._tick is not None:
+                self._tick()
+            group, element, code, length = explicit(segment, at)
+            if group == DELIMITER_GROUP:
+                (_, _, length) = implicit(segment, at)
+                at += 8
+                if level % 2 and element == ITEM & 0xFFFF:
+                    if length != UNDEFINED:
+                        if length > LEAPT_BYTES:
+                            return None
+                        at += length
+                        continue
+                    level += 1
+                    # the first element of an item tells whether it is in explicit VR
+                    if segment[at + 4 : at + 6] not in _VR_TEXT:
+                        return None
+                elif element == (SEQUENCE_DELIMITER if level % 2 else ITEM_DELIMITER) & 0xFFFF:
+                    level -= 1
+                    if not level:
+                        self.count(count)
+                        return at + self._base
+                else:
+                    return None
+                continue
+            if level % 2 or code not in _VR_TEXT:
+                return None
+            at += 8
+            if code in _LONG_VRS:
+                (length,) = long(segment, at)
+                at += 4
+            if length == UNDEFINED and code == b"SQ":
+                level += 1
+                continue
+            if length > LEAPT_BYTES:
+                return None
+            at += length
+        return None
 
     def _fragments(self, position: int) -> int:
         while True:
