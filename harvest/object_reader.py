@@ -181,7 +181,7 @@ class Reading:
         try:
             self._request()
         except Exception as error:
-            self._error = error
+            self._error = _without_frames(error)
         self._arrived = time.monotonic()
 
     def work(self) -> bool:
@@ -190,13 +190,16 @@ class Reading:
             try:
                 self._need = self._walk()
             except Exception as error:
-                self._error = error
+                self._error = _without_frames(error)
         changed = isinstance(self._error, ObjectError) and self._error.kind == ErrorKind.CHANGED
         if changed and self._restarts < RESTARTS:
             self._restarts += 1
             self._fetch = self._error = None
             return False
-        return self._error is not None or self._need is None
+        done = self._error is not None or self._need is None
+        if done:
+            self._fetch = None  # the bytes are no longer needed
+        return done
 
     def row(self) -> Row:
         """Return the object's row, whatever happened to it.
@@ -206,23 +209,28 @@ class Reading:
         HarvestError
             Something is wrong with the whole run, such as credentials that are not there.
         """
-        try:
-            found, pixels = self._result()
-            row = ok_row(
-                self._planned, self._traffic, found.header.end, pixels, found.values, found.changed
-            )
-            if found.whole is not None:
-                add_header(row, found.whole)
-            return row
-        except ObjectError as error:
-            return error_row(self._planned, self._traffic, error)
-        except HarvestError:
-            raise
-        except Exception as error:
+        error = self._error
+        if error is None:
+            try:
+                return self._ok_row()
+            except Exception as found:
+                error = _without_frames(found)
+        if isinstance(error, HarvestError):
+            raise error
+        if not isinstance(error, ObjectError):
             # a bug of ours is one error row and not the night's run; the text of a foreign
             # exception may hold a tag value, so only its class is kept
-            bug = ObjectError(ErrorKind.INTERNAL, f"{type(error).__name__} in harvest")
-            return error_row(self._planned, self._traffic, bug)
+            error = ObjectError(ErrorKind.INTERNAL, f"{type(error).__name__} in harvest")
+        return error_row(self._planned, self._traffic, error)
+
+    def _ok_row(self) -> Row:
+        found, pixels = self._result()
+        row = ok_row(
+            self._planned, self._traffic, found.header.end, pixels, found.values, found.changed
+        )
+        if found.whole is not None:
+            add_header(row, found.whole)
+        return row
 
     def result(self) -> tuple[Header, Pixels]:
         """Return what was read, or raise what happened instead."""
@@ -301,6 +309,11 @@ class Reading:
         placed = whole.placed if whole is not None else frozenset()
         likeness.learn(window, header, values, values.troubled, placed)
         return _Found(header, values, None, whole)
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Return an exception that is kept: with its traceback it would keep a reading alive."""
+    return error.with_traceback(None)
 
 
 class _Fetch:

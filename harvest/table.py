@@ -126,8 +126,9 @@ def _parse_arrow(content: bytes) -> pa.Table:
 def read_plan_rows(output: Output, partition: int) -> list[Planned]:
     """Read the plan rows of one partition."""
     table = read_arrow(output, partition_name(partition))
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    return [Planned(*row) for row in zip(*(columns[name] for name in PLAN_ROW.names), strict=True)]
+    # plans of before know no kind, which is the last
+    columns = [table[name].to_pylist() for name in PLAN_ROW.names if name in table.column_names]
+    return [Planned(*row) for row in zip(*columns, strict=True)]
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
