@@ -172,34 +172,44 @@ class Reading:
         self._patience: Patience | None = None
         self._need: NeedMore | None = None
         self._grown = FIRST_RANGE_BYTES
-        self._arrived = 0.0
+        self._paused = 0.0
         self._error: Exception | None = None
         self._found: tuple[_Found, Pixels] | None = None
 
     def wait(self) -> None:
         """Make the next request; what goes wrong with it is told by `work`."""
+        self._go_on()
         try:
             self._request()
         except Exception as error:
             self._error = _without_frames(error)
-        self._arrived = time.monotonic()
+        self._paused = time.monotonic()
 
     def work(self) -> bool:
         """Walk over what has arrived; tell whether no further request is needed."""
+        self._go_on()
         if self._error is None:
             try:
                 self._need = self._walk()
             except Exception as error:
                 self._error = _without_frames(error)
         changed = isinstance(self._error, ObjectError) and self._error.kind == ErrorKind.CHANGED
-        if changed and self._restarts < RESTARTS:
+        again = changed and self._restarts < RESTARTS
+        if again:
             self._restarts += 1
-            self._fetch = self._error = None
-            return False
-        done = self._error is not None or self._need is None
-        if done:
-            self._fetch = None  # the bytes are no longer needed
+            self._error = None
+        done = not again and (self._error is not None or self._need is None)
+        if done or again:
+            self._fetch = None  # its bytes are no longer needed
+        self._paused = time.monotonic()
         return done
+
+    def _go_on(self) -> None:
+        """Begin a turn; to wait for it was no fault of the object."""
+        if self._patience is None:
+            self._patience = self._reader.patience()
+        else:
+            self._patience.excuse(time.monotonic() - self._paused)
 
     def row(self) -> Row:
         """Return the object's row, whatever happened to it.
@@ -245,8 +255,7 @@ class Reading:
 
     def _request(self) -> None:
         reader = self._reader
-        if self._patience is None:
-            self._patience = reader.patience()
+        assert self._patience is not None
         if self._fetch is None:
             url = parse_url(self._planned.url)
             self._fetch = _Fetch(
@@ -271,8 +280,6 @@ class Reading:
         """Walk as far as the known bytes go; return what is missing."""
         assert self._fetch is not None
         assert self._patience is not None
-        # to wait for one's turn is no fault of the object
-        self._patience.excuse(time.monotonic() - self._arrived)
         window = self._fetch.window
         found = self._header(window, self._patience)
         if isinstance(found, NeedMore):

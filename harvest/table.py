@@ -23,6 +23,8 @@ PARTS: Final = f"{WORK}/parts"
 SERIES_PLAN: Final = f"{PLAN}/series.arrow"
 ROW_GROUP_ROWS: Final = 122_880
 """DuckDB's own row group: one thread scans one."""
+ROW_GROUP_BYTES: Final = 256 * 2**20
+"""In memory; a row group is not much longer."""
 ROWS_PER_FILE: Final = 8 * ROW_GROUP_ROWS
 """Plan rows of one file of ``instances``; 100 MB to 1 GB at 100 to 1,000 bytes a row."""
 
@@ -284,17 +286,23 @@ def write_parquet(
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Regroup batches into tables of one row group each."""
+    """Regroup batches into tables of one row group each; a long one ends with its batch."""
     waiting: list[pa.RecordBatch] = []
-    rows = 0
+    rows = size = 0
     for batch in batches:
         waiting.append(batch)
         rows += batch.num_rows
+        size += batch.nbytes
         while rows >= ROW_GROUP_ROWS:
             table = pa.Table.from_batches(waiting, schema)
             yield table.slice(0, ROW_GROUP_ROWS)
             waiting = table.slice(ROW_GROUP_ROWS).to_batches()
             rows -= ROW_GROUP_ROWS
+            size = sum(each.nbytes for each in waiting)
+        # whole headers are long, and a group is in memory as a whole
+        if size > ROW_GROUP_BYTES:
+            yield pa.Table.from_batches(waiting, schema)
+            waiting, rows, size = [], 0, 0
     if rows:
         yield pa.Table.from_batches(waiting, schema)
 

@@ -21,6 +21,8 @@ GAIN: Final = 1.2
 """By so much twice the threads must be faster, or they go again."""
 LEAST_DONE: Final = 32
 """Jobs by which a pace is judged."""
+WAITING_SECONDS: Final = 0.25
+"""If fewer come back in so long a time, they wait for something slow, and more can wait."""
 PULSE_SECONDS: Final = 0.05
 """Between two looks at the pace."""
 TOGETHER: Final = 32
@@ -56,13 +58,13 @@ class Pace:
         self.threads = min(FIRST_THREADS, most)
         self._most = most
         self._settled = False
-        self._before = 0.0
-        """Jobs a second with half the threads."""
+        self._before = 0, 0.0
+        """Threads before the last step, and jobs a second with them."""
 
     def begin(self) -> None:
         """Begin a round: what was settled before may have changed."""
         self._settled = False
-        self._before = 0.0
+        self._before = 0, 0.0
 
     def judge(self, done: int, seconds: float, cpu_seconds: float) -> None:
         """Choose the threads by how it went.
@@ -76,15 +78,17 @@ class Pace:
         cpu_seconds
             Of this process, meanwhile.
         """
-        if self._settled:
+        slow = done < LEAST_DONE
+        if self._settled and not slow:
             return
         rate = done / seconds
-        if self._before and rate < GAIN * self._before:
-            self.threads //= 2
+        threads, rate_before = self._before
+        if not slow and rate < GAIN * rate_before:
+            self.threads = threads
             self._settled = True
         elif cpu_seconds < BUSY * seconds and self.threads < self._most:
+            self._before = self.threads, 0.0 if slow else rate
             self.threads = min(2 * self.threads, self._most)
-            self._before = rate
         else:
             self._settled = True
 
@@ -109,8 +113,8 @@ def take_turns(jobs: Iterable[Job], pool: ThreadPoolExecutor, pace: Pace) -> Non
         _, futures = wait(futures, PULSE_SECONDS, FIRST_EXCEPTION)
         if turns.failure is not None:
             raise turns.failure
-        if turns.arrivals - arrived >= LEAST_DONE:
-            spent, passed = time.process_time() - cpu, time.monotonic() - clock
+        spent, passed = time.process_time() - cpu, time.monotonic() - clock
+        if turns.arrivals - arrived >= LEAST_DONE or passed >= WAITING_SECONDS:
             pace.judge(turns.arrivals - arrived, passed, spent)
             arrived, cpu, clock = turns.arrivals, cpu + spent, clock + passed
             futures |= turns.begin(pool)

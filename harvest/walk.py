@@ -494,6 +494,7 @@ class Walk:
                     if not level:
                         self.count(count)
                         return at + self._base
+                    count -= level % 2  # the end of an item is none of its elements
                 else:
                     return None
                 continue

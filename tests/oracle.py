@@ -6,15 +6,15 @@ import base64
 import datetime as dt
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import pydicom
 import yaml
 from pydicom import datadict
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
@@ -183,3 +183,74 @@ def _json_value(value: Any) -> Any:
     if value in ("", {}) or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value
+
+
+# --- the elements themselves -----------------------------------------------------------------
+
+UNDEFINED: Final = 0xFFFFFFFF
+Where = tuple[int, ...]
+"""Tag, item, tag, item, ..., tag: from the main data set down to an element."""
+
+
+class Seen(NamedTuple):
+    """One element, as its bytes are."""
+
+    vr: str | None
+    """None under implicit VR."""
+    length: int | None
+    """None where pydicom has converted the value, and forgotten its length."""
+    position: int
+    """Of the value."""
+    value: bytes | None
+    """None where it is not kept, has items, or was converted."""
+
+
+def read_elements(data: bytes, opened: Callable[[Where], bool]) -> dict[Where, Seen] | None:
+    """Return all that pydicom finds before the pixels; None where it raises anything.
+
+    Parameters
+    ----------
+    data
+        An object.
+    opened
+        Tells which elements to take for sequences: pydicom also takes what only its private
+        dictionary knows as such.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(BytesIO(data), stop_before_pixels=True)
+            found: dict[Where, Seen] = {}
+            _elements(dataset.file_meta, (), 0, opened, found)
+            _elements(dataset, (), 0, opened, found)
+        except Exception:  # whatever it is, it tells nothing of the elements
+            return None
+    return found
+
+
+def _elements(
+    dataset: Dataset,
+    around: Where,
+    base: int,
+    opened: Callable[[Where], bool],
+    found: dict[Where, Seen],
+) -> None:
+    for tag in list(dataset.keys()):
+        where = (*around, int(tag))
+        each: Any = dataset.get_item(tag)
+        inner = base
+        if isinstance(each, RawDataElement):
+            value = each.value or b""
+            position = base + each.value_tell
+            found[where] = Seen(
+                None if each.is_implicit_VR else each.VR, each.length, position, value
+            )
+            # what lies in a value is read again, from the value's first byte on
+            inner = position
+        else:
+            # such as the character set, which it looks at while it reads
+            length = UNDEFINED if each.is_undefined_length else None
+            found[where] = Seen(each.VR, length, base + (each.file_tell or 0), None)
+        if opened(where):
+            for number, item in enumerate(dataset[tag].value or ()):
+                _elements(item, (*where, number), inner, opened, found)

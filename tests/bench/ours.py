@@ -18,8 +18,6 @@ import duckdb
 import psutil
 import yaml
 
-from harvest.config import parse_config
-from harvest.errors import ConfigError
 from tests.bench.sets import ObjectSet
 
 _LOOK_SECONDS: Final = 0.05
@@ -123,16 +121,6 @@ def _config(
         "limits": {"max_error_rate": 0.0},
     }
     return yaml.safe_dump(config, sort_keys=False, width=10_000)
-
-
-def takes_header(value: str) -> bool:
-    """Tell whether this version of harvest takes a value of ``read.header``."""
-    content = {"cohort": {"sql": "SELECT 1"}, "read": {"header": value}, "output": "out/x"}
-    try:
-        parse_config(yaml.safe_dump(content))
-    except ConfigError:
-        return False
-    return True
 
 
 @contextmanager

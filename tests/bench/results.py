@@ -13,7 +13,8 @@ FILE: Final = Path(__file__).with_name("results.json")
 FLOOR: Final = "floor"
 OURS: Final = "ours"
 TITLES: Final[Mapping[str, str]] = {
-    "ours": "harvest run",
+    "ours": "harvest run, one worker",
+    "ours_two": "harvest run, two workers",
     "ours_json": "harvest run, header: json",
     "ours_gcs": "harvest run, from GCS",
     "gcs_open": "(a) google-cloud-storage blob.open + dcmread",
