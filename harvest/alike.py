@@ -32,6 +32,7 @@ from .elements import (
 )
 from .errors import ObjectError
 from .header import PREAMBLE_BYTES, PREFIX, Header
+from .ranges import PIXEL_AREA_BYTES
 from .tags import Key
 from .walk import (
     INLINE_BULK_BYTES,
@@ -45,8 +46,8 @@ from .walk import (
 )
 from .window import Missing, Window
 
-LEARNT_BYTES: Final = 2**20
-"""Longest header that is learnt."""
+LEARNT_BYTES: Final = 256 * 2**10
+"""Longest header that is learnt: what is remembered takes several times its length."""
 SERIES_AT_ONCE: Final = 64
 """So many are remembered; a partition has its series one after another."""
 PATTERNS: Final = 4
@@ -346,27 +347,30 @@ class _Found(NamedTuple):
 
 
 class _Layout:
-    """Where the elements of a header lie."""
+    """Where the elements of a header lie; holds its bytes, and nothing else of it."""
 
     def __init__(self, window: Window, header: Header, limits: HeaderLimits) -> None:
-        self._window = window
-        self._header = header
+        self._size = window.size
+        self._end = header.end
+        self._implicit = header.implicit
         self._limits = limits
-        self.segment = window.beginning
+        # with what stands before the first element of the pixel area
+        self.segment = window.beginning[: header.end + PIXEL_AREA_BYTES]
 
     @cached_property
     def elements(self) -> list[_Found]:
-        walk = Walk(self._window, self._limits, little_endian=True)
+        window = Window(self._size)
+        window.add(0, self.segment)
+        walk = Walk(window, self._limits, little_endian=True)
         starts: list[int] = []
         _, position = walk.file_meta(PREAMBLE_BYTES, _NOTHING, starts)
-        metas = len(starts)
-        implicit = self._header.implicit
+        metas, implicit = len(starts), self._implicit
         walk.top_level(position, implicit, _NOTHING, starts)
         return [
             _Found(walk.element_header(start, among), start, stop, among)
             for start, stop, among in zip(
                 starts,
-                [*starts[1:], self._header.end],
+                [*starts[1:], self._end],
                 [False] * metas + [implicit] * (len(starts) - metas),
                 strict=True,
             )

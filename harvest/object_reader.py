@@ -291,7 +291,8 @@ class Reading:
         end = found.header.end
         whole = len(window.beginning) >= end
         self._reader.ranges.learn(
-            self._subject._replace(size=window.size),
+            self._subject,
+            window.size,
             end if whole else len(window.beginning),
             native=whole and pixels.offset_table is OffsetTable.NATIVE,
         )

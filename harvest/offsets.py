@@ -26,6 +26,7 @@ PIXEL_TAGS: Final = {
 }
 BASIC_OFFSET_REACH: Final = 2**32
 """A Basic Offset Table counts bytes in 32 bits."""
+_NATIVE = b"\xe0\x7f\x10\x00OW\0\0"
 _AREA_LIMITS = HeaderLimits(elements=100)  # PS3.6 knows seven elements of this group
 
 
@@ -102,6 +103,10 @@ def locate_pixels(window: Window, header: Header, number_of_frames: int) -> Pixe
     if header.deflated:
         return Pixels(OffsetTable.DEFLATED)
     try:
+        if header.little_endian and not header.implicit:
+            native = _plain_native(window, header.end)
+            if native is not None:
+                return native
         area = _find_pixel_element(window, header)
         if area is None:
             return Pixels(OffsetTable.NO_PIXEL_DATA)
@@ -110,6 +115,18 @@ def locate_pixels(window: Window, header: Header, number_of_frames: int) -> Pixe
         return _encapsulated(window, header, area, number_of_frames)
     except Missing as missing:
         return missing.need
+
+
+def _plain_native(window: Window, end: int) -> Pixels | None:
+    """Locate pixels written as most are: native, to the object's end, in Explicit VR Little Endian.
+
+    Returns None where a closer look is needed.
+    """
+    length = window.size - end - len(_NATIVE) - 4
+    expected = _NATIVE + length.to_bytes(4, "little") if 0 <= length < UNDEFINED else b""
+    if not expected or not window.beginning.startswith(expected, end):
+        return None
+    return Pixels(OffsetTable.NATIVE, None, None, end + len(expected))
 
 
 def _find_pixel_element(window: Window, header: Header) -> _Area | None:

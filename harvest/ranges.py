@@ -81,19 +81,21 @@ class FirstRanges:
             guess = FIRST_RANGE_BYTES
         return min(guess, MOST_FIRST_BYTES)
 
-    def learn(self, subject: Subject, header_bytes: int, *, native: bool) -> None:
+    def learn(self, subject: Subject, size: int, header_bytes: int, *, native: bool) -> None:
         """Learn the length of a header.
 
         Parameters
         ----------
         subject
-            Of the object; its size is known by now.
+            Of the object.
+        size
+            Of the object as it was read, in bytes.
         header_bytes
             That a first range should have held, pixel area excluded.
         native
             Whether the pixels have one length for all objects that are alike.
         """
-        behind = subject.size - header_bytes if native and subject.size is not None else None
+        behind = size - header_bytes if native else None
         known = self._series.get(subject.series)
         if known is not None:
             known.longest = max(known.longest, header_bytes)

@@ -164,11 +164,10 @@ class Converter:
             if not element.value and key in _REQUIRED:
                 return None
             wanted = self._by_key.get(key)
-            if wanted is not None:
-                attribute, plain = wanted
-                columns[attribute.name] = _top_value(
-                    element, attribute, plain, values.encoding, issues
-                )
+            if wanted is None:
+                continue
+            attribute, plain = wanted
+            columns[attribute.name] = _top_value(element, attribute, plain, values.encoding, issues)
         return None if issues else columns
 
 

@@ -19,7 +19,7 @@ BUSY: Final = 0.8
 """Of a core: then more threads would only wait for each other."""
 GAIN: Final = 1.2
 """By so much twice the threads must be faster, or they go again."""
-LEAST_DONE: Final = 32
+LEAST_DONE: Final = 100
 """Jobs by which a pace is judged."""
 WAITING_SECONDS: Final = 0.25
 """If fewer come back in so long a time, they wait for something slow, and more can wait."""

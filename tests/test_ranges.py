@@ -30,13 +30,13 @@ def ranges() -> FirstRanges:
 
 
 def native(ranges: FirstRanges, header: int, series: str = "a", kind: str | None = None) -> None:
-    ranges.learn(subject(series, kind, header + PIXELS), header, native=True)
+    ranges.learn(subject(series, kind, header + PIXELS), header + PIXELS, header, native=True)
 
 
 def encapsulated(
     ranges: FirstRanges, header: int, series: str = "a", kind: str | None = None
 ) -> None:
-    ranges.learn(subject(series, kind, header + 9999), header, native=False)
+    ranges.learn(subject(series, kind, header + 9999), header + 9999, header, native=False)
 
 
 def test_of_nothing_known_there_is_a_fixed_range(ranges: FirstRanges) -> None:
@@ -79,7 +79,7 @@ def test_an_object_of_another_size_is_like_the_longest(
 
 def test_pixels_of_two_lengths_tell_nothing(ranges: FirstRanges) -> None:
     native(ranges, 4000)
-    ranges.learn(subject(size=4000 + PIXELS // 2), 4000, native=True)
+    ranges.learn(subject(size=4000 + PIXELS // 2), 4000 + PIXELS // 2, 4000, native=True)
     native(ranges, 4000)
     assert ranges.guess(subject(size=3000 + PIXELS)) >= 4000 + PIXEL_AREA_BYTES
 
@@ -92,7 +92,7 @@ def test_encapsulated_pixels_tell_nothing(ranges: FirstRanges) -> None:
 
 
 def test_an_object_without_a_size_teaches_its_length(ranges: FirstRanges) -> None:
-    ranges.learn(subject(size=None), 5000, native=True)
+    ranges.learn(subject(size=None), 0, 5000, native=True)
     assert ranges.guess(subject(size=10**6)) >= 5000 + PIXEL_AREA_BYTES
 
 
@@ -156,7 +156,7 @@ def test_a_guess_is_a_range() -> None:
             header = chance.randrange(1, (size or 10**7) + 1)
             series = f"s{chance.randrange(20)}"
             about = Subject(series, chance.choice([None, "k", "m"]), size)
-            ranges.learn(about, header, native=chance.random() < 0.5)
+            ranges.learn(about, about.size or 0, header, native=chance.random() < 0.5)
             asked = Subject(series, "k", chance.choice([size, None, chance.randrange(10**9)]))
             for each in (asked, asked._replace(series="new"), asked._replace(size=0)):
                 assert 0 < ranges.guess(each) <= MOST_FIRST_BYTES
