@@ -18,6 +18,7 @@ from struct import Struct
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from .elements import (
+    LUT_DESCRIPTOR,
     MEDIA_STORAGE_SOP_CLASS_UID,
     NUMBER_OF_FRAMES,
     PIXEL_REPRESENTATION,
@@ -65,6 +66,7 @@ _CONTEXT: Final = frozenset(
         NUMBER_OF_FRAMES,
         SPECIFIC_CHARACTER_SET,
         PIXEL_REPRESENTATION,
+        LUT_DESCRIPTOR,
     )
 )
 _SMALLEST_ELEMENT: Final = 8

@@ -18,6 +18,7 @@ SERIES_INSTANCE_UID: Final = 0x0020000E
 NUMBER_OF_FRAMES: Final = 0x00280008
 ROWS: Final = 0x00280010
 PIXEL_REPRESENTATION: Final = 0x00280103
+LUT_DESCRIPTOR: Final = 0x00283002
 
 CREATOR_BYTES: Final = 256
 """Longest private creator: 64 characters (PS3.5 section 6.2, LO) of up to four bytes."""

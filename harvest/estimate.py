@@ -57,9 +57,18 @@ def expected_header_bytes(modality: str | None) -> int:
     return EXPECTED_HEADER_BYTES.get(modality or "", _ANY_HEADER_BYTES)
 
 
-def object_cost(modality: str | None) -> float:
-    """Weigh an object of this modality; one whose header fits the first range weighs 1."""
-    return math.sqrt(max(1.0, expected_header_bytes(modality) / FIRST_RANGE_BYTES))
+def object_cost(modality: str | None, *, whole: bool = False) -> float:
+    """Weigh an object of this modality; one whose header fits the first range weighs 1.
+
+    Parameters
+    ----------
+    modality
+        By the index.
+    whole
+        Whether all of its header becomes a column, so that its length counts in full.
+    """
+    length = max(1.0, expected_header_bytes(modality) / FIRST_RANGE_BYTES)
+    return length if whole else math.sqrt(length)
 
 
 def estimate_cohort(

@@ -28,6 +28,7 @@ from pydicom import datadict
 
 from .elements import (
     CREATOR_BYTES,
+    LUT_DESCRIPTOR,
     PIXEL_REPRESENTATION,
     SPECIFIC_CHARACTER_SET,
     UNDEFINED,
@@ -41,8 +42,6 @@ from .walk import INLINE_BULK_BYTES, META_GROUP
 
 ISSUES: Final = 1000
 """How many issues are told of one object; a last one says that there are more."""
-
-LUT_DESCRIPTOR: Final = 0x00283002
 
 # Series repeat themselves: members that were written are remembered by tag, VR and value. With
 # all of them full they take some 20 MB.

@@ -320,7 +320,8 @@ class Reading:
 
 
 def _without_frames(error: Exception) -> Exception:
-    """Return an exception that is kept: with its traceback it would keep a reading alive."""
+    """Return an exception that is kept: the frames it came from would keep a reading alive."""
+    error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 

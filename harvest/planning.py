@@ -127,7 +127,7 @@ def make_plan(
     check()
     output.remove(PARTS)
     output.remove(PLAN)
-    planner = _Planner(output, check)
+    planner = _Planner(output, check, whole=config.read.with_json)
     try:
         _list_cohort(planner, cohort, config, mapper)
         planner.cut()
@@ -262,17 +262,30 @@ def _series_prefixes(batch: pa.Table, urls: Sequence[ObjectUrl]) -> tuple[Series
     uuids = batch.column("crdc_series_uuid").to_pylist()
     uids = batch.column("SeriesInstanceUID").to_pylist()
     counts = batch.column("instanceCount").to_pylist()
-    collections = batch.column("collection_id").to_pylist()
-    modalities = batch.column("Modality").to_pylist()
-    kinds = map("{} {}".format, collections, modalities)
-    return tuple(map(SeriesPrefix, urls, uuids, uids, counts, kinds))
+    return tuple(map(SeriesPrefix, urls, uuids, uids, counts, _kinds(batch)))
+
+
+def _kinds(batch: pa.Table) -> list[str | None]:
+    """Name collection and modality of each series; None where an index does not tell both."""
+    if "collection_id" not in batch.column_names:
+        return [None] * batch.num_rows
+    known = zip(
+        batch.column("collection_id").to_pylist(),
+        batch.column("Modality").to_pylist(),
+        strict=True,
+    )
+    return [
+        f"{collection} {modality}" if collection and modality else None
+        for collection, modality in known
+    ]
 
 
 class _Planner:
     """Takes rows in URL order, cuts partitions and stores them."""
 
-    def __init__(self, output: Output, check: Callable[[], None]) -> None:
+    def __init__(self, output: Output, check: Callable[[], None], *, whole: bool) -> None:
         self._output = output
+        self._whole = whole
         self._check = check
         self.partition_cost = float(LEAST_PARTITION_ROWS)
         """At which a partition is cut; an object whose header fits the first range costs 1."""
@@ -303,7 +316,8 @@ class _Planner:
                 counts = listed.listed if listed else [None] * batch.num_rows
                 if listed:
                     self._compare(batch, listed)
-                    costs = [object_cost(name) for name in batch.column("Modality").to_pylist()]
+                    names = batch.column("Modality").to_pylist()
+                    costs = [object_cost(name, whole=self._whole) for name in names]
                     self.add_rows(listed.rows, list(zip(listed.planned, costs, strict=True)))
                 column = pa.array(counts, pa.int64())
                 yield pa.RecordBatch.from_arrays([*batch.columns, column], schema=stored)

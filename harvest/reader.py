@@ -160,7 +160,7 @@ def partition_read(partition: int, table: pa.Table, seconds: float) -> Partition
 
 def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
     """Read objects with a pool of threads; rows are in the order of `planned`."""
-    ranges = _first_ranges(os.getpid())
+    ranges = _first_ranges(task.output.url, os.getpid())
     reader = ObjectReader(
         task.source,
         task.attributes,
@@ -241,9 +241,9 @@ def _traffic(row: Row | None) -> Traffic:
     return Traffic(bytes_read=row["bytes_read"], requests=row["requests"])
 
 
-@lru_cache(maxsize=1)
-def _first_ranges(process: int) -> FirstRanges:
-    """Return what this worker has learnt, which serves all its partitions."""
+@lru_cache(maxsize=4)
+def _first_ranges(harvest: str, process: int) -> FirstRanges:
+    """Return what this worker has learnt in a harvest, which serves all partitions of it."""
     return FirstRanges()
 
 

@@ -107,7 +107,17 @@ def take_turns(jobs: Iterable[Job], pool: ThreadPoolExecutor, pace: Pace) -> Non
     """
     turns = _Turns(jobs, pace)
     pace.begin()
-    futures = set(turns.begin(pool))
+    futures = turns.begin(pool)
+    try:
+        _wait(turns, pool, pace, futures)
+    except BaseException as error:
+        # the caller is interrupted: nobody wants what the threads would still do
+        turns.failure = turns.failure or error
+        raise
+
+
+def _wait(turns: _Turns, pool: ThreadPoolExecutor, pace: Pace, futures: set[Future[None]]) -> None:
+    """Wait until the jobs are done, and begin more threads meanwhile."""
     arrived, cpu, clock = 0, time.process_time(), time.monotonic()
     while futures:
         _, futures = wait(futures, PULSE_SECONDS, FIRST_EXCEPTION)

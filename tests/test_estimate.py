@@ -52,6 +52,7 @@ def test_nothing() -> None:
 def test_costs() -> None:
     assert object_cost("CT") == 1
     assert object_cost("RTSTRUCT") > object_cost("SEG") > 1
+    assert object_cost("RTSTRUCT", whole=True) == object_cost("RTSTRUCT") ** 2
     assert object_cost(None) >= 1
     assert object_cost("no such modality") == object_cost(None)
     assert all(object_cost(modality) >= 1 for modality in EXPECTED_HEADER_BYTES)

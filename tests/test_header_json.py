@@ -99,11 +99,11 @@ def member(tag: int, *elements: bytes, syntax: Syntax = LITTLE) -> Any:
 def differences(data: bytes) -> dict[str, tuple[Any, Any]]:
     """Compare a header with pydicom's; return what differs, by tags joined by dots."""
     ours, theirs = members_of(written(data)), oracle.expected_json(data)
-    return dict(_differences(ours, theirs, data, ""))
+    return dict(differing(ours, theirs, data))
 
 
-def _differences(
-    ours: dict[str, Any], theirs: dict[str, Any], data: bytes, path: str
+def differing(
+    ours: dict[str, Any], theirs: dict[str, Any], data: bytes, path: str = ""
 ) -> Iterator[tuple[str, tuple[Any, Any]]]:
     for tag in ours.keys() | theirs.keys():
         mine, other = ours.get(tag), theirs.get(tag)
@@ -111,7 +111,7 @@ def _differences(
             items, others = mine.get("Value", []), other.get("Value", [])
             if mine["vr"] == other["vr"] == "SQ" and len(items) == len(others):
                 for item, theirs_item in zip(items, others, strict=True):
-                    yield from _differences(item, theirs_item, data, f"{path}{tag}.")
+                    yield from differing(item, theirs_item, data, f"{path}{tag}.")
                 continue
             mine = with_bytes(mine, data)
         if mine != other:

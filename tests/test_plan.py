@@ -561,3 +561,9 @@ def test_an_output_with_something_else_is_refused(lab: Lab, tmp_path: Path, stra
     with pytest.raises(OutputError, match="holds something else"):
         check_output(open_output(config.output.url), config)
     assert path.read_text() == "mine"
+
+
+def test_kinds_are_what_an_index_tells() -> None:
+    batch = pa.table({"collection_id": ["a", None, "c"], "Modality": ["CT", "MR", None]})
+    assert planning._kinds(batch) == ["a CT", None, None]
+    assert planning._kinds(batch.drop_columns(["collection_id"])) == [None] * 3

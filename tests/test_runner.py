@@ -24,7 +24,7 @@ from distributed import LocalCluster
 import harvest
 from harvest import planning as planning
 from harvest import runner
-from harvest.config import Config
+from harvest.config import Config, ReadConfig
 from harvest.errors import ExitCode, HarvestError, OutputError, RunAgain, StoreUnavailable
 from harvest.output import Output, open_output
 from harvest.plan import load_plan
@@ -32,7 +32,7 @@ from harvest.planning import make_plan
 from harvest.reader import PartitionRead
 from harvest.runner import Outcome, run
 from harvest.table import parts_folder
-from tests import conftest, oracle
+from tests import conftest, oracle, test_header_json
 from tests.conftest import SQL_GENERATED
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
@@ -280,6 +280,35 @@ def test_a_run_without_errors_is_complete(generated: tuple[Config, Outcome], lab
     count = sum(len(s.instances) for s in lab.series if s.collection_id == "lab_generated")
     assert (ended.rows, ended.ok, ended.errors) == (count, count, {})
     assert ended.exit_code == ExitCode.COMPLETE
+
+
+def test_whole_headers_become_a_column(lab: Lab, scheduler: str, tmp_path: Path) -> None:
+    """Walked or recognised, each is what pydicom reads, and points into its own object."""
+    config = conftest.config_of(
+        tmp_path / "out",
+        {"sql": SQL_GENERATED, "index": str(lab.index), "sample": 30},
+        conftest.source_of(lab),
+        scheduler=scheduler,
+        read={"profile": "ct", "header": "json"},
+    )
+    assert run(config).exit_code == ExitCode.COMPLETE
+    paths = {
+        f"s3://{series.aws_bucket}/{series.key(each)}": each.path
+        for series in lab.series
+        for each in series.instances
+    }
+    rows = conftest.instances(tmp_path / "out")
+    assert len(rows) > 90
+    for row in rows:
+        data = paths[row["url"]].read_bytes()
+        found = json.loads(
+            row["header"].replace(row["url"], json.dumps(test_header_json.URL)[1:-1])
+        )
+        expected = oracle.expected_json(data)
+        assert not dict(test_header_json.differing(found, expected, data)), row["url"]
+        assert found["00080018"]["Value"] == [row["SOPInstanceUID"]]
+    with pytest.raises(OutputError, match="header: 'json', now 'none'"):
+        run(config.model_copy(update={"read": ReadConfig(profile="ct")}))
 
 
 @pytest.mark.parametrize(
