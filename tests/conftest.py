@@ -219,7 +219,8 @@ def index_of(lab: Lab, path: Path, rows: Iterable[tuple[OwnSeries, int]]) -> Pat
     schema = pq.read_schema(lab.index)
     content = [
         {
-            "collection_id": "own",
+            # one collection each: of one series a reader learns nothing for another
+            "collection_id": f"own_{series.uuid}",
             "Modality": "CT",
             "SeriesInstanceUID": series.uid,
             "crdc_series_uuid": series.uuid,
