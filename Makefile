@@ -54,7 +54,7 @@ lock: ## renew requirements.lock after a change of pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what was installed, and caches; results in out/ stay
-	rm -rf $(VENV) .lab .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) .lab .mypy_cache .pytest_cache .ruff_cache
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

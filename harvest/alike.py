@@ -20,6 +20,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from .elements import (
     LUT_DESCRIPTOR,
     MEDIA_STORAGE_SOP_CLASS_UID,
+    NOTHING,
     NUMBER_OF_FRAMES,
     PIXEL_REPRESENTATION,
     SERIES_INSTANCE_UID,
@@ -73,7 +74,6 @@ _SMALLEST_ELEMENT: Final = 8
 _SHORT: Final = Struct("<H")
 _LONG: Final = Struct("<L")
 _PIXEL_AREA: Final = PIXEL_GROUP.to_bytes(2, "little")
-_NOTHING: Final = Selection(top=False)
 
 Values = TypeVar("Values")
 
@@ -365,9 +365,9 @@ class _Layout:
         window.add(0, self.segment)
         walk = Walk(window, self._limits, little_endian=True)
         starts: list[int] = []
-        _, position = walk.file_meta(PREAMBLE_BYTES, _NOTHING, starts)
+        _, position = walk.file_meta(PREAMBLE_BYTES, NOTHING, starts)
         metas, implicit = len(starts), self._implicit
-        walk.top_level(position, implicit, _NOTHING, starts)
+        walk.top_level(position, implicit, NOTHING, starts)
         return [
             _Found(walk.element_header(start, among), start, stop, among)
             for start, stop, among in zip(

@@ -130,6 +130,11 @@ class Selection:
         )
 
 
+NOTHING: Final = Selection(top=False)
+"""Nothing is kept: not even what tells how other values are encoded."""
+NOTHING.public.clear()
+
+
 def text_of(element: Element | None) -> str:
     """Decode an element of the default repertoire, such as a UID; empty where it is absent."""
     if element is None or element.value is None:

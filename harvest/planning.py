@@ -38,6 +38,7 @@ from .table import (
     PLAN,
     PLAN_ROW,
     ROWS_PER_FILE,
+    ROWS_PER_FILE_OF_HEADERS,
     SERIES_PLAN,
     partition_name,
     write_arrow,
@@ -286,6 +287,7 @@ class _Planner:
     def __init__(self, output: Output, check: Callable[[], None], *, whole: bool) -> None:
         self._output = output
         self._whole = whole
+        self._rows_per_file = ROWS_PER_FILE_OF_HEADERS if whole else ROWS_PER_FILE
         self._check = check
         self.partition_cost = float(LEAST_PARTITION_ROWS)
         """At which a partition is cut; an object whose header fits the first range costs 1."""
@@ -354,7 +356,7 @@ class _Planner:
             left = rows
             while left:
                 room = max(1, int((self.partition_cost - self._cost) / cost))
-                taken = min(left, room, ROWS_PER_FILE - self._file_rows)
+                taken = min(left, room, self._rows_per_file - self._file_rows)
                 self._take(batch.slice(start, taken), taken * cost)
                 start += taken
                 left -= taken
@@ -364,7 +366,7 @@ class _Planner:
         self._waiting_rows += rows.num_rows
         self._file_rows += rows.num_rows
         self._cost += cost
-        if self._cost >= self.partition_cost or self._file_rows == ROWS_PER_FILE:
+        if self._cost >= self.partition_cost or self._file_rows == self._rows_per_file:
             self.cut()
 
     def cut(self) -> None:
@@ -375,10 +377,11 @@ class _Planner:
         self._check()
         write_arrow(self._output, partition_name(number), self._waiting, PLAN_ROW)
         # every file but the last is full, so that this is the number of the current one
-        self._partitions.append(Partition(number, self._waiting_rows, self.rows // ROWS_PER_FILE))
+        file = self.rows // self._rows_per_file
+        self._partitions.append(Partition(number, self._waiting_rows, file))
         self.rows += self._waiting_rows
         self._waiting, self._waiting_rows, self._cost = [], 0, 0.0
-        self._file_rows %= ROWS_PER_FILE
+        self._file_rows %= self._rows_per_file
 
     def finish(self, config: Config) -> Plan:
         """Return the plan; all rows were cut into partitions."""

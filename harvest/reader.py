@@ -10,11 +10,11 @@ import gc
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Final
 
 import pyarrow as pa
@@ -109,7 +109,7 @@ def read_partition(task: ReadTask) -> PartitionRead:
     OutputError
         The plan is not where the worker looks for it, or the part cannot be written.
     """
-    with _rare_collections():
+    with _RARE_COLLECTIONS:
         return _read_partition(task)
 
 
@@ -130,18 +130,33 @@ def _read_partition(task: ReadTask) -> PartitionRead:
     return partition_read(part.partition, table, time.monotonic() - begun)
 
 
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let Python look for garbage less often: rows pile up, and no cycles are among them.
+class _RareCollections:
+    """Python looks for garbage less often while any partition is read in this process.
 
-    Otherwise a fifth of a worker's time goes into looking at all that Dask has in memory.
+    Rows pile up, and no cycles are among them. Otherwise a fifth of a worker's time goes into
+    looking at all that Dask has in memory.
     """
-    thresholds = gc.get_threshold()
-    gc.set_threshold(COLLECTION_OBJECTS, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._usual = gc.get_threshold()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._usual = gc.get_threshold()
+                gc.set_threshold(COLLECTION_OBJECTS, *self._usual[1:])
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                gc.set_threshold(*self._usual)
+
+
+_RARE_COLLECTIONS: Final = _RareCollections()
 
 
 def partition_read(partition: int, table: pa.Table, seconds: float) -> PartitionRead:

@@ -27,6 +27,8 @@ ROW_GROUP_BYTES: Final = 256 * 2**20
 """In memory; a row group is not much longer."""
 ROWS_PER_FILE: Final = 8 * ROW_GROUP_ROWS
 """Plan rows of one file of ``instances``; 100 MB to 1 GB at 100 to 1,000 bytes a row."""
+ROWS_PER_FILE_OF_HEADERS: Final = ROW_GROUP_ROWS
+"""Where whole headers are among the columns, which take about ten times as much."""
 
 PLAN_ROW: Final = pa.schema(
     [

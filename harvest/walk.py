@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from pydicom import datadict
 from pydicom.valuerep import VR
 
-from .elements import UNDEFINED, DataSet, Element, Selection
+from .elements import NOTHING, UNDEFINED, DataSet, Element, Selection
 from .errors import ErrorKind, ObjectError
 from .window import Window
 
@@ -40,7 +40,6 @@ _LITTLE, _BIG = (
 )
 _NESTED = b"SQ\0\0\xff\xff\xff\xff"
 _COMPLICATED_GROUPS = frozenset({PIXEL_GROUP, DELIMITER_GROUP})
-_NOTHING = Selection(top=False)
 
 LEAPT_BYTES: Final = 64 * 2**10
 """Longer values that nobody asks for count as nothing: a reader leaps over them."""
@@ -284,13 +283,13 @@ class Walk:
         nested = kept[1] if kept else None
         data = items = None
         if length == UNDEFINED:
-            items, stop = self._undefined(header, level, nested or _NOTHING)
+            items, stop = self._undefined(header, level, nested or NOTHING)
             self._check_bound(stop, level.end, value)
         else:
             stop = value + length
             self._check_bound(stop, level.end, value)
             if kept and length and holds_items(tag, vr, nested):
-                items, _ = self._sequence(value, stop, level, nested or _NOTHING)
+                items, _ = self._sequence(value, stop, level, nested or NOTHING)
             elif kept:
                 data = self._value(header, level.selection)
         if data is None and items is None:
@@ -440,7 +439,7 @@ class Walk:
         vr = header.vr or _dictionary_vr(header.tag)
         if vr in _FRAGMENT_VRS:
             return None, self._fragments(header.value)
-        if nested is _NOTHING and vr == "SQ" and self._passes and not level.implicit:
+        if nested is NOTHING and vr == "SQ" and self._passes and not level.implicit:
             stop = self._pass_over(header.value, level.depth)
             if stop is not None:
                 return (), stop
@@ -545,13 +544,13 @@ class Walk:
             stop = None if length == UNDEFINED else position + length
             if stop is not None:
                 self._check_bound(stop, end, position)
-            if stop is not None and selection is _NOTHING:
+            if stop is not None and selection is NOTHING:
                 self._leap(length)
                 position = stop
                 continue
             item, position = self._item(position, stop, level, selection)
             self._check_bound(position, end, position)
-            if selection is not _NOTHING:
+            if selection is not NOTHING:
                 self._keep()
                 items.append(item)
         return tuple(items), position
