@@ -86,8 +86,10 @@ def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
 
 
 def save(found: Results, path: Path) -> None:
-    """Write the results, and the plot beside them."""
+    """Write the results, and the plot beside them where there is something to draw."""
     found.save(path)
+    if not found.sets.keys() & {"ct", "mr"}:
+        return
     subprocess.run(
         [peers.python(), str(PLOT), str(path), str(path.with_suffix(".svg"))], check=True
     )

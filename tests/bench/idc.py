@@ -136,7 +136,7 @@ def markdown(found: list[Group], of: Mapping[str, Measured]) -> str:
     sizes = [group.terabytes for group in found]
     rows = [*zip(costs, sizes, strict=True), (total(costs), sum(sizes))]
     for each, size in rows:
-        spread = "".join(f" {each.core_hours / cores:,.1f} |" for cores in CORES)
+        spread = "".join(f" {each.core_hours / cores:,.2f} |" for cores in CORES)
         of_set = each.name if each.name in of else ""
         lines.append(
             f"| {modalities.get(each.name, each.name)} | {of_set} | {each.instances:,} | "
