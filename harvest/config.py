@@ -84,20 +84,15 @@ class ReadConfig(_Section):
     """What is kept of every object."""
 
     profile: str | list[str] = "core"
-    """Name of a ready profile, a path, or a list of them."""
+    """Name of a ready profile, a path, or a list of them; `all`: every attribute that appears."""
     tags: list[str] = Field(default_factory=list)
-    """Further tags: Keyword, Sequence.Keyword, (gggg,creator,ee)."""
+    """Further tags: Keyword, Sequence.Keyword, (gggg,creator,ee); a sequence alone is all of it."""
+    skip: list[str] = Field(default_factory=list)
+    """Tags that `all`, and sequences named alone, leave out."""
     header: Literal["none", "json"] = "none"
     """Whether the whole header goes into a column, in the DICOM JSON Model."""
     frames: Literal["none"] = "none"
     """The frame index; `table` and `scan` are not in this version."""
-
-    @field_validator("profile")
-    @classmethod
-    def _not_all(cls, profile: str | list[str]) -> str | list[str]:
-        if "all" in ([profile] if isinstance(profile, str) else profile):
-            raise ValueError("profile `all` is not in this version: name profiles and tags")
-        return profile
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -402,13 +397,12 @@ def _read_mistakes(read: Any) -> Iterator[tuple[Location, str]]:
     given = read if isinstance(read, dict) else {}
     named = given.get("profile", "core")
     profiles = [named] if isinstance(named, str) else named
-    tags = given.get("tags") or []
+    tags, skip = given.get("tags") or [], given.get("skip") or []
     if all(
         isinstance(part, list) and all(isinstance(x, str) for x in part)
-        for part in (profiles, tags)
+        for part in (profiles, tags, skip)
     ):
-        known = [profile for profile in profiles if profile != "all"]
-        for location, text in resolve(known, tags).mistakes:
+        for location, text in resolve(profiles, tags, skip).mistakes:
             yield ("read", *location), text
 
 

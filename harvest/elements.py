@@ -69,22 +69,31 @@ class Selection:
         Keep every element, at every depth.
     top
         Whether it is for a whole object and not for an item.
+    skipped
+        Tags that are not kept nevertheless.
     """
 
-    __slots__ = ("everything", "private", "private_groups", "public")
+    __slots__ = ("everything", "private", "private_groups", "public", "skipped")
 
     def __init__(
-        self, attributes: tuple[Attribute, ...] = (), *, everything: bool = False, top: bool = True
+        self,
+        attributes: tuple[Attribute, ...] = (),
+        *,
+        everything: bool = False,
+        top: bool = True,
+        skipped: frozenset[int] = frozenset(),
     ) -> None:
         self.everything = everything
+        self.skipped = skipped
         self.public: dict[int, Selection | None] = dict.fromkeys(_CONTEXT)
         if top:
             self.public.update(dict.fromkeys(_ESSENTIAL))
         self.private: dict[PrivateTag, Selection | None] = {}
         for attribute in attributes:
+            inside = everything or attribute.open
             nested = (
-                Selection(attribute.members, everything=everything, top=False)
-                if attribute.members
+                Selection(attribute.members, everything=inside, top=False)
+                if attribute.members or attribute.open
                 else None
             )
             if isinstance(attribute.key, PrivateTag):
@@ -103,11 +112,11 @@ class Selection:
         found
             The data set so far, where private creators are looked up.
         """
+        rest = _EVERYTHING if self.everything else None
         if tag in self.public:
-            return tag, self.public[tag] or (self if self.everything else None)
-        rest = self if self.everything else None
+            return tag, self.public[tag] or rest
         private = self._find_private(tag, found)
-        if private is None and rest is not None:
+        if private is None and rest is not None and tag not in self.skipped:
             return tag, rest
         return private
 
@@ -116,20 +125,19 @@ class Selection:
         if group not in self.private_groups:
             return None
         if 0x10 <= element <= 0xFF:
-            return tag, self if self.everything else None
+            return tag, None
         creator = found.get(group << 16 | element >> 8)
         # it is decoded for every element of its block
         if creator is None or not creator.value or creator.length > CREATOR_BYTES:
             return None
         name = creator.value.decode("latin-1", "replace").strip(" \0")
         private = PrivateTag(group, name, element & 0xFF)
-        return (
-            (private, self.private[private] or (self if self.everything else None))
-            if private in self.private
-            else None
-        )
+        if private not in self.private:
+            return None
+        return private, self.private[private] or (_EVERYTHING if self.everything else None)
 
 
+_EVERYTHING: Final = Selection(everything=True, top=False)
 NOTHING: Final = Selection(top=False)
 """Nothing is kept: not even what tells how other values are encoded."""
 NOTHING.public.clear()

@@ -17,6 +17,7 @@ from .errors import ErrorKind, ObjectError
 from .output import Output
 from .rows import Traffic, error_row
 from .table import Part, read_plan_rows, table_of, take_part, write_part
+from .union import TableColumns, conform
 
 PIECES: Final = 16
 """Of a part, or of a piece that killed its workers."""
@@ -46,7 +47,7 @@ def _pieces(part: Part) -> str:
 
 
 def read_in_pieces(
-    part: Part, rows: int, output: Output, schema: pa.Schema, read: Callable[[Part], bool]
+    part: Part, rows: int, output: Output, columns: TableColumns, read: Callable[[Part], bool]
 ) -> pa.Table:
     """Read a part that killed its workers, and write its result.
 
@@ -58,7 +59,7 @@ def read_in_pieces(
         Of its partition.
     output
         Holds the plan and the pieces.
-    schema
+    columns
         Of the table.
     read
         Reads a piece, alone; False where that killed its workers.
@@ -86,9 +87,11 @@ def read_in_pieces(
                 continue
             # once more: this one death may have had a cause outside
             if not read(piece):
-                _write_killed(piece, output, schema)
-        finished.append(take_part(output, piece, schema))
-    table = pa.concat_tables(finished)
+                _write_killed(piece, output, columns.schema(()))
+        finished.append(take_part(output, piece, columns.fixed))
+    schema = columns.schema(table.schema for table in finished)
+    batches = [conform(batch, schema) for table in finished for batch in table.to_batches()]
+    table = pa.Table.from_batches(batches, schema)
     write_part(output, part, table)
     output.remove(_pieces(part))
     output.remove(_mark(part))

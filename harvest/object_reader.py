@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from .alike import Likenesses
 from .config import SourceConfig
+from .converter import Columns, Converter, Values
 from .elements import Selection
 from .errors import ErrorKind, HarvestError, ObjectError
 from .header import Header, read_header
@@ -14,21 +15,11 @@ from .header_json import HeaderJson, header_json
 from .offsets import OffsetTable, Pixels, locate_pixels
 from .patience import Patience, RateLimit
 from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH, FirstRanges
-from .rows import (
-    Columns,
-    Converter,
-    Planned,
-    Row,
-    Traffic,
-    Values,
-    add_header,
-    error_row,
-    ok_row,
-)
+from .rows import Planned, Row, Traffic, add_header, error_row, ok_row
 from .store import open_store
 from .store.faults import unavailable
 from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
-from .tags import Attribute
+from .tags import Wanted, top_tags
 from .urls import ObjectUrl, parse_url
 from .walk import HeaderLimits
 from .window import NeedMore, Window
@@ -44,7 +35,7 @@ class ObjectReader:
     ----------
     source
         Where the objects lie.
-    attributes
+    wanted
         What becomes columns.
     limits
         How much one object may ask.
@@ -56,21 +47,21 @@ class ObjectReader:
         Limit on requests.
     ranges
         What was learnt of the lengths of headers.
-    everything
-        Keep every element of a header, whatever the columns; a row then has all of them.
+    whole
+        Keep every element of a header, whatever the columns; a row then has all of it as JSON.
     """
 
     def __init__(
         self,
         source: SourceConfig,
-        attributes: tuple[Attribute, ...],
+        wanted: Wanted,
         limits: HeaderLimits,
         *,
         retries: int,
         object_seconds: float,
         rate: RateLimit,
         ranges: FirstRanges | None = None,
-        everything: bool = False,
+        whole: bool = False,
     ) -> None:
         self._source = source
         self._retries = retries
@@ -78,8 +69,13 @@ class ObjectReader:
         self._stores: dict[tuple[str, str], ObjectStore] = {}
         self.rate = rate
         self.limits = limits
-        self.selection = Selection(attributes, everything=everything)
-        self.converter = Converter(attributes)
+        self.whole = whole
+        self.selection = Selection(
+            wanted.attributes,
+            everything=whole or wanted.everything,
+            skipped=frozenset() if whole else top_tags(wanted.skipped),
+        )
+        self.converter = Converter(wanted)
         self.ranges = ranges or FirstRanges()
         self.likenesses: Likenesses[Values] = Likenesses(self.selection, limits)
 
@@ -146,7 +142,7 @@ class _Found(NamedTuple):
     changed: Columns | None
     """Columns in which it differs from that one."""
     whole: HeaderJson | None
-    """All of it, where everything is kept."""
+    """All of it, where that becomes a column."""
 
 
 class Reading:
@@ -303,17 +299,18 @@ class Reading:
         likeness = reader.likenesses.of(self._subject.series)
         recognised = likeness.recognise(window)
         if recognised is not None:
-            changed = reader.converter.changed(recognised.changed, recognised.values)
+            like = recognised.header
+            changed = reader.converter.changed(recognised.changed, like.dataset, recognised.values)
             if changed is not None:
-                if not reader.selection.everything:
-                    return _Found(recognised.header, recognised.values, changed, None)
+                if not reader.whole:
+                    return _Found(like, recognised.values, changed, None)
                 own = recognised.whole()
                 return _Found(own, recognised.values, changed, header_json(own, self._planned.url))
         header = read_header(window, reader.selection, reader.limits, patience.check)
         if isinstance(header, NeedMore):
             return header
         values = reader.converter.values(header)
-        whole = header_json(header, self._planned.url) if reader.selection.everything else None
+        whole = header_json(header, self._planned.url) if reader.whole else None
         placed = whole.placed if whole is not None else frozenset()
         likeness.learn(window, header, values, values.troubled, placed)
         return _Found(header, values, None, whole)

@@ -11,10 +11,10 @@ from typing import Any, Final
 from .config import Config
 from .errors import OutputError
 from .output import Output
-from .profile import resolve_attributes
+from .profile import resolve_wanted
 from .schema import FORMAT_VERSION
 from .table import PLAN, Part, part_of, read_json
-from .tags import Attribute, leaves
+from .tags import Wanted, leaves, open_paths
 
 PLAN_FILE: Final = f"{PLAN}/plan.json"
 
@@ -72,20 +72,22 @@ def asked(config: Config) -> dict[str, Any]:
         "cloud": config.source.cloud,
         "profile": list(config.read.profiles),
         "tags": list(config.read.tags),
-        "columns": columns_digest(attributes_of(config)),
+        "columns": columns_digest(wanted_of(config)),
         "header": config.read.header,
         "frames": config.read.frames,
     }
 
 
-def attributes_of(config: Config) -> tuple[Attribute, ...]:
-    """Resolve the attributes that become columns; raises `ConfigError`."""
-    return resolve_attributes(config.read.profiles, config.read.tags)
+def wanted_of(config: Config) -> Wanted:
+    """Resolve what becomes columns; raises `ConfigError`."""
+    return resolve_wanted(config.read.profiles, config.read.tags, config.read.skip)
 
 
-def columns_digest(attributes: tuple[Attribute, ...]) -> str:
+def columns_digest(wanted: Wanted) -> str:
     """Hash what the columns are: a profile may change under the same name."""
-    columns = [(leaf.path, leaf.vr, leaf.vm) for leaf in leaves(attributes)]
+    columns: list[object] = [(leaf.path, leaf.vr, leaf.vm) for leaf in leaves(wanted.attributes)]
+    if wanted.open:
+        columns += [wanted.everything, sorted(wanted.skipped), *open_paths(wanted.attributes)]
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import yaml
 
 from .errors import ConfigError
-from .tags import Attribute, UnknownTag, merge_paths, parse_path
+from .tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path
 
 Location = tuple[str | int, ...]
 Mistake = tuple[Location, str]
 """Where in the section, and what is wrong."""
+
+ALL = "all"
+"""Names no file, but every attribute that appears."""
 
 _HERE = Path(__file__).parent
 _PROFILE: Location = ("profile",)
@@ -30,37 +33,61 @@ def profiles_folder() -> Path:
 class Resolved:
     """What profiles and tags come to."""
 
-    attributes: tuple[Attribute, ...]
-    """In the order of first mention."""
+    wanted: Wanted
+    """Attributes in the order of first mention."""
     mistakes: tuple[Mistake, ...]
     """Everything that is wrong, with where in the config's ``read:`` section."""
 
 
-def resolve(profiles: Sequence[str], tags: Sequence[str]) -> Resolved:
+def resolve(profiles: Sequence[str], tags: Sequence[str], skip: Sequence[str] = ()) -> Resolved:
     """Resolve profiles and single tags to the attributes that become columns.
 
     Parameters
     ----------
     profiles
-        Names of ready profiles, or paths of profile files; the union is taken.
+        Names of ready profiles, or paths of profile files; the union is taken. ``all`` is every
+        attribute that appears.
     tags
-        Further tags: ``Keyword``, ``Sequence.Keyword``, ``(gggg,creator,ee)``.
+        Further tags: ``Keyword``, ``Sequence.Keyword``, ``(gggg,creator,ee)``; of a sequence that
+        is named alone every member that appears.
+    skip
+        Tags of those that need not be named, to leave out.
     """
     mistakes: list[Mistake] = []
-    paths = []
     named: list[tuple[Location, str, str]] = []
     for name in profiles:
-        named += [(_PROFILE, f"profile {name}: ", tag) for tag in _profile_tags(name, mistakes)]
+        if name != ALL:
+            named += [(_PROFILE, f"profile {name}: ", tag) for tag in _profile_tags(name, mistakes)]
     named += [(("tags", number), "read.tags: ", tag) for number, tag in enumerate(tags)]
+    paths = _paths(named, mistakes)
+    left_out = _paths(
+        [(("skip", number), "read.skip: ", tag) for number, tag in enumerate(skip)], mistakes
+    )
+    skipped = frozenset(path[-1].path for path in left_out)
+    wanted = Wanted(merge_paths(paths), ALL in profiles, skipped)
+    mistakes += [
+        (("skip",), f"read.skip: {path[-1].path} is named in the profile or the tags")
+        for path in left_out
+        if path in paths
+    ]
+    return Resolved(wanted, tuple(mistakes))
+
+
+def _paths(
+    named: Sequence[tuple[Location, str, str]], mistakes: list[Mistake]
+) -> list[tuple[Attribute, ...]]:
+    paths = []
     for location, where, tag in named:
         try:
             paths.append(parse_path(tag))
         except UnknownTag as unknown:
             mistakes.append((location, f"{where}{unknown}"))
-    return Resolved(merge_paths(paths), tuple(mistakes))
+    return paths
 
 
-def resolve_attributes(profiles: Sequence[str], tags: Sequence[str]) -> tuple[Attribute, ...]:
+def resolve_wanted(
+    profiles: Sequence[str], tags: Sequence[str], skip: Sequence[str] = ()
+) -> Wanted:
     """Resolve as `resolve` does, and insist.
 
     Raises
@@ -68,10 +95,15 @@ def resolve_attributes(profiles: Sequence[str], tags: Sequence[str]) -> tuple[At
     ConfigError
         A profile is not there or is no profile, or tags are unknown; all mistakes at once.
     """
-    resolved = resolve(profiles, tags)
+    resolved = resolve(profiles, tags, skip)
     if resolved.mistakes:
         raise ConfigError("\n".join(text for _, text in resolved.mistakes))
-    return resolved.attributes
+    return resolved.wanted
+
+
+def resolve_attributes(profiles: Sequence[str], tags: Sequence[str]) -> tuple[Attribute, ...]:
+    """Resolve as `resolve_wanted` does, to the attributes that are named."""
+    return resolve_wanted(profiles, tags).attributes
 
 
 def _profile_tags(name: str, mistakes: list[Mistake]) -> Sequence[str]:

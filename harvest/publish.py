@@ -21,12 +21,14 @@ from .table import (
     Part,
     PublishedFile,
     json_bytes,
+    part_schema,
     parts_folder,
     read_arrow,
     take_part,
     write_parquet,
 )
 from .tally import Tally
+from .union import TableColumns, conform
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def final_files(plan: Plan) -> Iterator[FinalFile]:
         )
 
 
-def publish(plan: Plan, output: Output, schema: pa.Schema, lease: Lease) -> None:
+def publish(plan: Plan, output: Output, columns: TableColumns, lease: Lease) -> None:
     """Write the tables of a plan whose parts are all there, and commit them.
 
     Raises
@@ -61,9 +63,11 @@ def publish(plan: Plan, output: Output, schema: pa.Schema, lease: Lease) -> None
         There is no room, or the output holds what is not of this harvest.
     """
     check_room(output, parts_folder(plan.identity))
+    parts = (plan.part(partition.number) for partition in plan.partitions)
+    schema = columns.schema(part_schema(output, part) for part in parts)
     tables = Tables(plan, output, schema, lease)
     for file in final_files(plan):
-        tables.write(file, _part_rows(file.parts, output, schema))
+        tables.write(file, _part_rows(file.parts, output, columns, schema))
     tables.commit(None)
 
 
@@ -204,10 +208,11 @@ class Tables:
 
 
 def _part_rows(
-    parts: Iterable[Part], output: Output, schema: pa.Schema
+    parts: Iterable[Part], output: Output, columns: TableColumns, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     for part in parts:
-        yield from take_part(output, part, schema).to_batches()
+        for batch in take_part(output, part, columns.fixed).to_batches():
+            yield conform(batch, schema)
 
 
 def _check_alone(output: Output, files: list[PublishedFile]) -> None:

@@ -25,12 +25,12 @@ from .object_reader import ObjectReader, Reading
 from .outage import Outage
 from .output import Output, open_output
 from .patience import RateLimit
-from .plan import attributes_of
+from .plan import wanted_of
 from .ranges import FirstRanges
 from .rows import Planned, Row, Traffic
 from .schema import instances_schema
 from .table import Part, partition_name, read_plan_rows, table_of, write_part
-from .tags import Attribute
+from .tags import Attribute, Wanted
 from .turns import Pace, take_turns
 from .walk import HeaderLimits
 
@@ -47,7 +47,7 @@ class ReadTask:
     output: OutputConfig
     """A folder's path is absolute: workers have their own working directory."""
     source: SourceConfig
-    attributes: tuple[Attribute, ...]
+    wanted: Wanted
     header: bool
     """Whether the whole header becomes a column."""
     limits: HeaderLimits
@@ -89,7 +89,7 @@ def read_task(config: Config, output: Output, part: Part) -> ReadTask:
         part=part,
         output=config.output.model_copy(update={"url": output.location}),
         source=config.source,
-        attributes=attributes_of(config),
+        wanted=wanted_of(config),
         header=config.read.with_json,
         limits=HeaderLimits(header_bytes=int(limits.header_bytes)),
         object_seconds=limits.object_seconds,
@@ -124,8 +124,8 @@ def _read_partition(task: ReadTask) -> PartitionRead:
         )
     planned = read_plan_rows(output, part.partition)
     wanted = planned if part.rows is None else [planned[number] for number in part.rows]
-    schema = instances_schema(task.attributes, header=task.header)
-    table = table_of(read_objects(wanted, task), schema)
+    rows, attributes = read_objects(wanted, task)
+    table = table_of(rows, instances_schema(attributes, header=task.header))
     write_part(output, part, table)
     return partition_read(part.partition, table, time.monotonic() - begun)
 
@@ -173,18 +173,26 @@ def partition_read(partition: int, table: pa.Table, seconds: float) -> Partition
     )
 
 
-def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
-    """Read objects with a pool of threads; rows are in the order of `planned`."""
-    ranges = _first_ranges(task.output.url, os.getpid())
+def read_objects(
+    planned: Sequence[Planned], task: ReadTask
+) -> tuple[list[Row], tuple[Attribute, ...]]:
+    """Read objects with a pool of threads.
+
+    Returns
+    -------
+    tuple of list of Row and tuple of Attribute
+        The rows, in the order of `planned`; and the attributes of their columns, of which some
+        may be known only now.
+    """
     reader = ObjectReader(
         task.source,
-        task.attributes,
+        task.wanted,
         task.limits,
         retries=task.retries,
         object_seconds=task.object_seconds,
         rate=RateLimit(task.requests_per_second),
-        ranges=ranges,
-        everything=task.header,
+        ranges=_first_ranges(task.output.url, os.getpid()),
+        whole=task.header,
     )
     outage = Outage(task.source, task.retries, task.object_seconds)
     rows: dict[int, Row] = {}
@@ -201,12 +209,12 @@ def read_objects(planned: Sequence[Planned], task: ReadTask) -> list[Row]:
         )
         take_turns(jobs, *_threads(task.threads, os.getpid()))
 
-    for wave in _waves(planned, ranges):
+    for wave in _waves(planned, reader.ranges):
         read(wave)
     # the store may have been away, however shortly; what is silent twice stays so
     read(outage.end())
     outage.end()
-    return [rows[number] for number in range(len(planned))]
+    return [rows[number] for number in range(len(planned))], reader.converter.attributes()
 
 
 @dataclass(slots=True)

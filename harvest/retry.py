@@ -18,8 +18,18 @@ from .lease import Lease
 from .output import MANIFEST, WORK, Output
 from .plan import Plan
 from .publish import FinalFile, Tables, check_room, final_files
-from .table import Part, PublishedFile, read_json, read_parquet, take_part, write_json
+from .table import (
+    Part,
+    PublishedFile,
+    parquet_schema,
+    part_schema,
+    read_json,
+    read_parquet,
+    take_part,
+    write_json,
+)
 from .tally import COUNTED_COLUMNS
+from .union import TableColumns, conform
 
 RETRIES: Final = f"{WORK}/retries"
 
@@ -68,7 +78,7 @@ def _retryable_rows(file: FinalFile, plan: Plan, output: Output) -> dict[int, li
 
 
 def publish_retry(
-    retry: Retry, plan: Plan, output: Output, schema: pa.Schema, lease: Lease
+    retry: Retry, plan: Plan, output: Output, columns: TableColumns, lease: Lease
 ) -> None:
     """Replace the rows that were read again, and the manifest; raises as `publish` does."""
     if not retry.parts:
@@ -80,33 +90,44 @@ def publish_retry(
         file["name"]: PublishedFile(**file)
         for file in read_json(output, MANIFEST)["tables"]["instances"]
     }
+    before = parquet_schema(output, next(iter(committed)))
+    schema = columns.schema([before, *(part_schema(output, part) for part in retry.parts)])
     tables = Tables(plan, output, schema, lease)
     for file in final_files(plan):
-        new = _replacements(file, plan, output, schema, again)
-        if new is None:
+        new = _replacements(file, plan, output, columns, schema, again)
+        if new is None and before.equals(schema):
             kept = [name for name in COUNTED_COLUMNS if name in schema.names]
             tables.keep(file, committed[file.name], read_parquet(output, file.name, kept))
         else:
-            tables.write(file, _replaced(read_parquet(output, file.name), *new))
+            old = (conform(batch, schema) for batch in read_parquet(output, file.name))
+            tables.write(file, _replaced(old, *new) if new else old)
     tables.commit(retry.manifest)
     output.remove(RETRIES)
     output.tidy()
 
 
 def _replacements(
-    file: FinalFile, plan: Plan, output: Output, schema: pa.Schema, again: dict[int, Part]
+    file: FinalFile,
+    plan: Plan,
+    output: Output,
+    columns: TableColumns,
+    schema: pa.Schema,
+    again: dict[int, Part],
 ) -> tuple[pa.Array, pa.Table] | None:
     """Return the numbers of a file's rows that were read again, and these rows."""
     numbers: list[int] = []
-    tables: list[pa.Table] = []
+    batches: list[pa.RecordBatch] = []
     start = 0
     for part in file.parts:
         retried = again.get(part.partition)
         if retried is not None and retried.rows is not None:
             numbers += [start + row for row in retried.rows]
-            tables.append(take_part(output, retried, schema))
+            rows = take_part(output, retried, columns.fixed).to_batches()
+            batches += [conform(batch, schema) for batch in rows]
         start += plan.partitions[part.partition].rows
-    return (pa.array(numbers, pa.int64()), pa.concat_tables(tables)) if tables else None
+    if not batches:
+        return None
+    return pa.array(numbers, pa.int64()), pa.Table.from_batches(batches, schema)
 
 
 def _replaced(

@@ -19,14 +19,14 @@ from .errors import ExitCode
 from .isolate import known_suspects, read_in_pieces
 from .lease import Lease, hold
 from .output import MANIFEST, Output, open_output
-from .plan import Plan, attributes_of, check_output
+from .plan import Plan, check_output, wanted_of
 from .planning import MOST_PARTITION_ROWS, make_plan
 from .progress import Progress, Silent
 from .publish import clear, publish
 from .reader import PartitionRead, ReadTask, partition_read, read_partition, read_task
 from .retry import find_retry, publish_retry
-from .schema import instances_schema
 from .table import Part, parts_folder, read_json
+from .union import TableColumns
 
 SERIES_FOR_WORKERS: Final = 20_000
 """Cohorts of more series are listed by the workers."""
@@ -144,7 +144,7 @@ class _Run:
         self._lease = lease
         self._progress = progress
         self._plan = _planned(config, output, lease, progress)
-        self._schema = instances_schema(attributes_of(config), header=config.read.with_json)
+        self._columns = TableColumns(wanted_of(config), header=config.read.with_json)
 
     def finish(self, retry_errors: bool) -> None:
         """Do what is left to do."""
@@ -152,12 +152,12 @@ class _Run:
             self._output.tidy()
             self._read([self._plan.part(each.number) for each in self._plan.partitions])
             self._progress.message("writing the tables")
-            publish(self._plan, self._output, self._schema, self._lease)
+            publish(self._plan, self._output, self._columns, self._lease)
         clear(self._output)
         if retry_errors:
             retry = find_retry(self._plan, self._output)
             self._read(retry.parts)
-            publish_retry(retry, self._plan, self._output, self._schema, self._lease)
+            publish_retry(retry, self._plan, self._output, self._columns, self._lease)
 
     def _rows(self, part: Part) -> int:
         return self._plan.partitions[part.partition].rows if part.rows is None else len(part.rows)
@@ -199,7 +199,7 @@ class _Run:
         begun = time.monotonic()
         rows = self._plan.partitions[part.partition].rows
         self._progress.message(f"looking for what killed the workers of part {part.partition}")
-        table = read_in_pieces(part, rows, self._output, self._schema, read)
+        table = read_in_pieces(part, rows, self._output, self._columns, read)
         seconds = time.monotonic() - begun
         self._progress.partition(partition_read(part.partition, table, seconds))
 

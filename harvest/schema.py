@@ -16,6 +16,7 @@ FORMAT_VERSION: Final = 1
 ISSUE: Final = pa.struct([("path", pa.string()), ("problem", pa.string()), ("raw", pa.binary())])
 
 _KINDS: Final = {
+    "any": pa.string(),
     "text": pa.string(),
     "int": pa.int64(),
     "uint": pa.uint64(),

@@ -8,12 +8,13 @@ from typing import Any, Final
 from pydicom import datadict
 
 from .config import SourceConfig
+from .converter import inner_encoding, root_encoding
 from .elements import DataSet, Element
 from .object_reader import ObjectReader
 from .offsets import Pixels
 from .patience import RateLimit
-from .rows import Planned, Traffic, inner_encoding, root_encoding
-from .tags import Attribute, keyword_of
+from .rows import Planned, Traffic
+from .tags import Attribute, Wanted, keyword_of
 from .urls import parse_url
 from .values import Encoding, Unfit, convert
 from .walk import HeaderLimits
@@ -82,12 +83,11 @@ def read(url: str, **source: Any) -> ObjectReport:
     settings = SourceConfig(**{"cloud": "gcs" if parsed.scheme == "gs" else "aws", **source})
     reader = ObjectReader(
         settings,
-        (),
+        Wanted(everything=True),
         HeaderLimits(),
         retries=3,
         object_seconds=120,
         rate=RateLimit(None),
-        everything=True,
     )
     traffic = Traffic()
     header, pixels = reader.header(Planned(str(parsed), None, None), traffic)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
@@ -168,8 +169,17 @@ def write_part(output: Output, part: Part, table: pa.Table) -> None:
     write_arrow(output, part.name, signed.to_batches(), signed.schema, "lz4")
 
 
-def read_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
+def read_part(output: Output, part: Part, schema: pa.Schema | None) -> pa.Table:
     """Read the result of a part, and check that it is.
+
+    Parameters
+    ----------
+    output
+        That holds it.
+    part
+        Names it.
+    schema
+        That it must have; None where each part has its own.
 
     Raises
     ------
@@ -190,7 +200,7 @@ def read_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
         raise DamagedPart("it is of another plan")
     if found != expected:
         raise DamagedPart("its checksum is wrong")
-    if not table.schema.equals(schema):
+    if schema is not None and not table.schema.equals(schema):
         raise DamagedPart("it has other columns")
     planned = read_arrow(output, partition_name(part.partition))["url"]
     wanted = planned if part.rows is None else planned.take(pa.array(part.rows, pa.int64()))
@@ -199,16 +209,34 @@ def read_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def take_part(output: Output, part: Part, schema: pa.Schema) -> pa.Table:
-    """Read the result of a part; one that is damaged is removed, so that it is read again.
+def take_part(output: Output, part: Part, schema: pa.Schema | None) -> pa.Table:
+    """Read the result of a part as `read_part`; a damaged one is removed, to be read again.
 
     Raises
     ------
     RunAgain
         It was damaged.
     """
-    try:
+    with _damage_removed(output, part):
         return read_part(output, part, schema)
+
+
+def part_schema(output: Output, part: Part) -> pa.Schema:
+    """Read which columns a part has; raises as `take_part`."""
+    with _damage_removed(output, part):
+        try:
+            with output.opened(part.name) as file, pa.ipc.open_file(file) as reader:
+                return reader.schema.remove_metadata()
+        except FileNotFoundError:
+            raise DamagedPart("it is gone") from None
+        except pa.ArrowException as error:
+            raise DamagedPart(f"it is no whole Arrow file ({type(error).__name__})") from None
+
+
+@contextmanager
+def _damage_removed(output: Output, part: Part) -> Iterator[None]:
+    try:
+        yield
     except DamagedPart as damage:
         output.remove(part.name)
         raise RunAgain(
@@ -294,13 +322,13 @@ def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
     for batch in batches:
         waiting.append(batch)
         rows += batch.num_rows
-        size += batch.nbytes
+        size += batch.get_total_buffer_size()
         while rows >= ROW_GROUP_ROWS:
             table = pa.Table.from_batches(waiting, schema)
             yield table.slice(0, ROW_GROUP_ROWS)
             waiting = table.slice(ROW_GROUP_ROWS).to_batches()
             rows -= ROW_GROUP_ROWS
-            size = sum(each.nbytes for each in waiting)
+            size = sum(each.get_total_buffer_size() for each in waiting)
         # whole headers are long, and a group is in memory as a whole
         if size > ROW_GROUP_BYTES:
             yield pa.Table.from_batches(waiting, schema)
@@ -316,6 +344,12 @@ def read_parquet(
     with output.opened(name) as file, pq.ParquetFile(file) as parquet:
         for group in range(parquet.num_row_groups):
             yield from parquet.read_row_group(group, columns).to_batches()
+
+
+def parquet_schema(output: Output, name: str) -> pa.Schema:
+    """Read which columns a final file has."""
+    with output.opened(name) as file:
+        return pq.read_schema(file).remove_metadata()
 
 
 def write_json(output: Output, name: str, content: dict[str, Any]) -> None:

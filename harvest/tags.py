@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 from pydicom import datadict
@@ -65,6 +65,39 @@ class Attribute:
     """The dictionary's name of it."""
     members: tuple[Attribute, ...] = ()
     """Of a sequence: what is wanted of its items, in tag order."""
+    open: bool = False
+    """Of a sequence: whether every other member that appears is wanted, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What becomes columns."""
+
+    attributes: tuple[Attribute, ...] = ()
+    """Those that are named."""
+    everything: bool = False
+    """Whether every other attribute that appears is wanted, too."""
+    skipped: frozenset[str] = frozenset()
+    """Paths of attributes that are not wanted where others need no name."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the columns are known only when everything has been read."""
+        return self.everything or any(True for _ in open_paths(self.attributes))
+
+
+def top_tags(paths: Iterable[str]) -> frozenset[int]:
+    """Return the tags of those paths that lead to no item and to no private element."""
+    found = [parse_path(path) for path in paths]
+    return frozenset(path[0].key for path in found if len(path) == 1 and type(path[0].key) is int)
+
+
+def open_paths(attributes: Iterable[Attribute]) -> Iterator[str]:
+    """Yield the paths of the sequences of which every member that appears is wanted."""
+    for attribute in attributes:
+        if attribute.open:
+            yield attribute.path
+        yield from open_paths(attribute.members)
 
 
 class UnknownTag(ValueError):
@@ -109,8 +142,6 @@ def _check_shape(text: str, path: tuple[Attribute, ...]) -> None:
         if parent.vr != "SQ":
             raise UnknownTag(f"{text!r}: {parent.name} is no sequence (its VR is {parent.vr})")
     leaf = path[-1]
-    if leaf.vr == "SQ":
-        raise UnknownTag(f"{text!r} is a sequence: name its members, as in {leaf.name}.CodeValue")
     if leaf.vr in BINARY_VRS:
         raise UnknownTag(f"{text!r} holds binary data ({leaf.vr}), which never becomes a column")
 
@@ -136,14 +167,12 @@ def _attribute(step: str, path: str) -> Attribute:
 
 
 def _private_attribute(tag: PrivateTag, path: str) -> Attribute:
-    # 0x10 is as good as any block: the dictionary looks at the last two digits only
-    number = tag.group << 16 | 0x1000 | tag.element
-    try:
-        vr, vm, description, _ = datadict.get_private_entry(number, tag.creator)
-    except KeyError:
+    known = _private_entry(tag)
+    if known is None:
         raise UnknownTag(
             f"{tag} is not in pydicom's private dictionary, so that its type is unknown"
-        ) from None
+        )
+    vr, vm, description = known
     return Attribute(key=tag, name=tag.column, path=path, vr=vr, vm=vm, description=description)
 
 
@@ -168,6 +197,95 @@ def _repeating_group(step: str) -> int | None:
 def _suggestion(step: str) -> str:
     near = difflib.get_close_matches(step, datadict.keyword_dict, n=1, cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def appeared(key: Key, parent: str, *, items: bool) -> Attribute | None:
+    """Describe an attribute that a data set was found to hold.
+
+    Parameters
+    ----------
+    key
+        Tag as one number, or a private name; a private tag as one number has no creator.
+    parent
+        Path of the sequence that holds the data set; empty for the main one.
+    items
+        Whether it holds items; counts only where no dictionary knows the attribute.
+
+    Returns
+    -------
+    Attribute or None
+        Named by its path's last step, which is unique; None where it never becomes a column: bulk
+        data, group lengths and private creators. What no dictionary knows has the VR ``UN``, and
+        becomes texts.
+    """
+    if isinstance(key, PrivateTag):
+        step, known = str(key), _private_entry(key)
+    else:
+        step, known = _step(key), _entry(key)
+        if key & 0xFFFF == 0 or (key >> 16 & 1 and 0x10 <= key & 0xFFFF <= 0xFF):
+            return None
+    path = f"{parent}.{step}" if parent else step
+    if known is None:
+        vr, name = ("SQ", f"{step} items") if items else ("UN", step)
+        return Attribute(key, name, path, vr, "1" if items else "1-n", "")
+    vr, vm, description = known
+    return None if vr in BINARY_VRS else Attribute(key, step, path, vr, vm, description)
+
+
+def _step(number: int) -> str:
+    """Write a tag as a step of a path, if no keyword of a private group."""
+    keyword = datadict.keyword_for_tag(number)
+    if not keyword:
+        return f"({number >> 16:04X},{number & 0xFFFF:04X})"
+    return keyword if number in datadict.DicomDictionary else f"{keyword}_{number >> 16:04X}"
+
+
+def _entry(number: int) -> tuple[str, str, str] | None:
+    try:
+        vr, vm, description, _, _ = datadict.get_entry(number)
+    except KeyError:
+        return None
+    return vr, vm, description
+
+
+def _private_entry(tag: PrivateTag) -> tuple[str, str, str] | None:
+    # 0x10 is as good as any block: the dictionary looks at the last two digits only
+    number = tag.group << 16 | 0x1000 | tag.element
+    try:
+        vr, vm, description, _ = datadict.get_private_entry(number, tag.creator)
+    except KeyError:
+        return None
+    return vr, vm, description
+
+
+def column_names(attributes: Sequence[Attribute]) -> list[str]:
+    """Name the columns of attributes, each unlike the others in any case of letters.
+
+    Parameters
+    ----------
+    attributes
+        Beside each other, in tag order.
+    """
+    names = [_column_name(attribute.key) for attribute in attributes]
+    # keywords are unlike each other, and keep their names
+    taken = {name.casefold() for name in names if name in datadict.keyword_dict}
+    for number, name in enumerate(names):
+        unique, count = name, 1
+        if name in datadict.keyword_dict:
+            continue
+        while unique.casefold() in taken:
+            count += 1
+            unique = f"{name}_{count}"
+        names[number] = unique
+        taken.add(unique.casefold())
+    return names
+
+
+def _column_name(key: Key) -> str:
+    if isinstance(key, PrivateTag):
+        return key.column
+    step = _step(key)
+    return f"Tag_{key:08X}" if step.startswith("(") else step
 
 
 def keyword_of(key: Key) -> str:
@@ -200,20 +318,18 @@ def merge_paths(paths: Iterable[tuple[Attribute, ...]]) -> tuple[Attribute, ...]
     tails: dict[Key, list[tuple[Attribute, ...]]] = {}
     for path in paths:
         heads.setdefault(path[0].key, path[0])
-        tails.setdefault(path[0].key, [])
-        if path[1:]:
-            tails[path[0].key].append(path[1:])
+        tails.setdefault(path[0].key, []).append(path[1:])
     return tuple(_with_members(head, tails[key]) for key, head in heads.items())
 
 
 def _with_members(head: Attribute, tails: list[tuple[Attribute, ...]]) -> Attribute:
-    members = sorted(merge_paths(tails), key=_tag_order)
-    return Attribute(
-        head.key, head.name, head.path, head.vr, head.vm, head.description, tuple(members)
-    )
+    members = sorted(merge_paths(filter(None, tails)), key=tag_order)
+    # a sequence that is named alone, beside its members or not, takes all that appear
+    return replace(head, members=tuple(members), open=head.vr == "SQ" and () in tails)
 
 
-def _tag_order(attribute: Attribute) -> tuple[int, str]:
+def tag_order(attribute: Attribute) -> tuple[int, str]:
+    """Order attributes by their tags, private ones by their creators then."""
     key = attribute.key
     if isinstance(key, PrivateTag):
         return key.group << 16 | key.element, key.creator

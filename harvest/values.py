@@ -256,13 +256,14 @@ def column_kind(vr: str) -> str:
     Returns
     -------
     str
-        ``text``, ``int``, ``uint``, ``float``, ``date`` or ``time``.
+        ``text``, ``int``, ``uint``, ``float``, ``date`` or ``time``; ``any`` for ``UN``, which
+        stands for what no dictionary knows.
     """
     if vr in INTEGER_VRS or vr == "US or SS or OW":
         return "int"
     if vr in FLOAT_VRS:
         return "float"
-    return {"DA": "date", "TM": "time", "UV": "uint"}.get(vr, "text")
+    return {"DA": "date", "TM": "time", "UN": "any", "UV": "uint"}.get(vr, "text")
 
 
 def _resolve_vr(found: str | None, dictionary: str, encoding: Encoding) -> str:
@@ -374,7 +375,12 @@ def _fit_time(raw: Any) -> dt.time:
         raise Unfit("not_a_time") from None
 
 
+def _fit_any(raw: Any) -> str:
+    return raw if isinstance(raw, str) else repr(raw)
+
+
 _FITS: Final[dict[str, Callable[[Any], Value]]] = {
+    "any": _fit_any,
     "text": _fit_text,
     "int": _fit_integer,
     "uint": _fit_unsigned,

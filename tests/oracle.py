@@ -95,7 +95,7 @@ def _value(element: DataElement) -> Any:
     vr = datadict.dictionary_VR(element.tag)
     several = isinstance(element.value, (MultiValue, list))
     raw = list(element.value) if several else [element.value]
-    values = [None if part in (None, "") else _single(part, vr) for part in raw]
+    values = [None if part in (None, "") else single(part, vr) for part in raw]
     if all(part is None for part in values):
         return None
     if datadict.dictionary_VM(element.tag) != "1":
@@ -105,7 +105,7 @@ def _value(element: DataElement) -> Any:
     return values[0]
 
 
-def _single(part: Any, vr: str) -> str | int | float | dt.date | dt.time:
+def single(part: Any, vr: str) -> str | int | float | dt.date | dt.time:
     if vr == "DS":
         if not math.isfinite(float(part)):
             raise Unreadable

@@ -31,7 +31,7 @@ from harvest.rows import Planned, Row
 from harvest.schema import instances_schema
 from harvest.store.protocol import Listed, Ranged, Version
 from harvest.table import table_of
-from harvest.tags import Attribute, parse_path
+from harvest.tags import Attribute, Wanted, parse_path
 from harvest.urls import ObjectUrl
 from harvest.values import Encoding, NotPlain, Unfit, convert, plain_converter
 from harvest.walk import HeaderLimits
@@ -119,13 +119,13 @@ class MemoryReader(ObjectReader):
     ) -> None:
         super().__init__(
             SourceConfig(),
-            attributes,
+            Wanted(attributes, everything),
             limits or HeaderLimits(),
             retries=0,
             object_seconds=600,
             rate=RateLimit(None),
             ranges=Fixed(first),
-            everything=everything,
+            whole=everything,
         )
         self._memory = Memory(objects)
 
@@ -193,7 +193,9 @@ def compare(
     for number, (ours, theirs) in enumerate(zip(rows, expected, strict=True)):
         assert told(ours) == told(theirs), number
     assert not [row for row in rows if row.get("error") == ErrorKind.INTERNAL]
-    schema = instances_schema(how.get("attributes", ATTRIBUTES), header=everything)
+    found = reader.converter.attributes()
+    assert found == walker.converter.attributes()
+    schema = instances_schema(found, header=everything)
     assert table_of(rows, schema).equals(table_of(expected, schema))
     return Compared(rows, walks)
 

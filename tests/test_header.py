@@ -14,12 +14,13 @@ from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 
+from harvest.converter import Converter, number_of_frames
 from harvest.elements import UNDEFINED, DataSet, Element, Selection
 from harvest.errors import ErrorKind, ObjectError
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
-from harvest.rows import Converter, Planned, Traffic, number_of_frames, ok_row
-from harvest.tags import Attribute, PrivateTag, merge_paths, parse_path
+from harvest.rows import Planned, Traffic, ok_row
+from harvest.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path
 from harvest.walk import HeaderLimits
 from harvest.window import NeedMore, Window
 
@@ -553,7 +554,7 @@ def row_of(data: bytes) -> dict[str, object] | ErrorKind:
         assert isinstance(pixels, Pixels)
     except ObjectError as error:
         return error.kind
-    values = Converter(()).values(header)
+    values = Converter(Wanted()).values(header)
     row = ok_row(Planned("file:///x", len(data), None), Traffic(), header.end, pixels, values)
     return {**row, "dataset": header.dataset}
 

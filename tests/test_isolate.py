@@ -18,7 +18,7 @@ from harvest.config import Config, OutputConfig, SourceConfig
 from harvest.errors import ExitCode, RunAgain
 from harvest.isolate import PIECES, known_suspects, read_in_pieces
 from harvest.output import LocalOutput
-from harvest.profile import resolve_attributes
+from harvest.profile import resolve_wanted
 from harvest.reader import ReadTask, read_partition
 from harvest.runner import run
 from harvest.schema import instances_schema
@@ -31,6 +31,7 @@ from harvest.table import (
     take_part,
     write_arrow,
 )
+from harvest.union import TableColumns
 from harvest.walk import HeaderLimits
 from tests import conftest
 from tests.conftest import OwnSeries
@@ -39,8 +40,9 @@ from tests.lab import Lab, servers
 from tests.test_cluster import BLAMED_AT_ONCE
 from tests.test_publish import Stop
 
-ATTRIBUTES = resolve_attributes(("core",), ())
-SCHEMA = instances_schema(ATTRIBUTES)
+WANTED = resolve_wanted(("core",), ())
+SCHEMA = instances_schema(WANTED.attributes)
+COLUMNS = TableColumns(WANTED, header=False)
 TRAFFIC = ("requests", "bytes_read", "error_detail")
 
 # --- which pieces are read -------------------------------------------------------------------
@@ -73,7 +75,7 @@ class Suspect:
                 part=part,
                 output=OutputConfig(url=str(self.output.folder)),
                 source=SourceConfig(),
-                attributes=ATTRIBUTES,
+                wanted=WANTED,
                 header=False,
                 limits=HeaderLimits(),
                 object_seconds=60,
@@ -86,7 +88,7 @@ class Suspect:
 
     def result(self, part: Part | None = None) -> list[dict[str, Any]]:
         part = part or self.part
-        table = read_in_pieces(part, self.rows, self.output, SCHEMA, self.read)
+        table = read_in_pieces(part, self.rows, self.output, COLUMNS, self.read)
         assert table.equals(read_part(self.output, part, SCHEMA))
         return list(table.to_pylist())
 

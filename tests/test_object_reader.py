@@ -12,7 +12,7 @@ import pytest
 from harvest.config import SourceConfig
 from harvest.object_reader import ObjectReader
 from harvest.patience import RateLimit
-from harvest.profile import resolve_attributes
+from harvest.profile import resolve_wanted
 from harvest.ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
 from harvest.rows import Planned, Row, Traffic
 from harvest.walk import HeaderLimits
@@ -21,7 +21,7 @@ from tests.conftest import OwnSeries
 from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab, servers
 
-ATTRIBUTES = resolve_attributes(("core",), ())
+WANTED = resolve_wanted(("core",), ())
 WAYS = ("obstore-aws", "sdk-aws", "obstore-gcs", "sdk-gcs")
 
 
@@ -34,7 +34,7 @@ def reader_of(source: dict[str, Any], **more: Any) -> ObjectReader:
     }
     config = SourceConfig.model_validate(source)
     return ObjectReader(
-        config, ATTRIBUTES, more.pop("limits", defaults.pop("limits")), **{**defaults, **more}
+        config, WANTED, more.pop("limits", defaults.pop("limits")), **{**defaults, **more}
     )
 
 
@@ -335,7 +335,7 @@ def test_everything_is_kept_where_it_is_asked_for(lab: Lab, small: OwnSeries) ->
     (planned, *_) = planned_of(small)
     kept = []
     for everything in (False, True):
-        reader = reader_of(conftest.source_of(lab), everything=everything)
+        reader = reader_of(conftest.source_of(lab), whole=everything)
         header, _ = reader.header(planned, Traffic())
         kept.append(set(header.dataset))
     assert kept[0] < kept[1]

@@ -39,7 +39,8 @@ def series(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> OwnSeries:
 
 @pytest.fixture
 def undisturbed(lab: Lab, series: OwnSeries) -> list[dict[str, Any]]:
-    return without_traffic(read_objects(planned_of(series), task_of(conftest.source_of(lab))))
+    rows, _ = read_objects(planned_of(series), task_of(conftest.source_of(lab)))
+    return without_traffic(rows)
 
 
 def without_traffic(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ def test_one_silent_object_is_a_row(
 ) -> None:
     s3_gate.always = conftest.status(500)
     s3_gate.only = series.keys[number]
-    rows = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}, retries=1))
+    rows, _ = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}, retries=1))
     row = rows.pop(number)
     assert (row["status"], row["error"], row["retryable"]) == ("error", "unavailable", True)
     # both readings of it are counted
@@ -107,7 +108,7 @@ def test_one_object_that_never_answers_is_a_row(s3_gate: Gate, series: OwnSeries
     """Also where it is alone in its partition: else no run could ever finish."""
     s3_gate.always = conftest.status(500)
     s3_gate.only = series.keys[0]
-    (row,) = read_objects(planned_of(series)[:1], task_of({"endpoint": s3_gate.url}, retries=1))
+    (row,), _ = read_objects(planned_of(series)[:1], task_of({"endpoint": s3_gate.url}, retries=1))
     assert (row["status"], row["error"]) == ("error", "unavailable")
 
 
@@ -115,7 +116,7 @@ def test_objects_that_are_all_silent_in_a_store_that_answers(
     s3_gate: Gate, series: OwnSeries
 ) -> None:
     s3_gate.schedule = lambda name, _: None if is_listing(name) else conftest.status(503)
-    rows = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}, retries=0))
+    rows, _ = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}, retries=0))
     assert {row["error"] for row in rows} == {"unavailable"}
     assert [row["requests"] for row in rows] == [2] * OBJECTS
 
@@ -137,7 +138,7 @@ def test_an_outage_that_passes_costs_no_row(
         return conftest.status(503) if begin <= next(count) < begin + silent else None
 
     s3_gate.schedule = schedule
-    rows = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}, retries=0))
+    rows, _ = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}, retries=0))
     assert without_traffic(rows) == undisturbed
     for number, row in enumerate(rows):
         twice = begin <= number < begin + silent
@@ -165,7 +166,7 @@ def test_a_second_outage_ends_the_partition(s3_gate: Gate, series: OwnSeries) ->
 def test_a_store_that_denies_a_listing_answers(s3_gate: Gate, series: OwnSeries) -> None:
     s3_gate.schedule = lambda name, _: conftest.status(403 if is_listing(name) else 503)
     unlisted = [planned_of(series)[0]._replace(etag=None)]
-    (row,) = read_objects(unlisted, task_of({"endpoint": s3_gate.url}, retries=0))
+    (row,), _ = read_objects(unlisted, task_of({"endpoint": s3_gate.url}, retries=0))
     assert row["error"] == "unavailable"
 
 
@@ -178,7 +179,7 @@ def test_a_bucket_that_is_closed_after_the_plan_ends_the_partition(
         read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}))
     # of what a manifest names nobody was promised anything
     unlisted = [planned._replace(etag=None) for planned in planned_of(series)]
-    rows = read_objects(unlisted, task_of({"endpoint": s3_gate.url}))
+    rows, _ = read_objects(unlisted, task_of({"endpoint": s3_gate.url}))
     assert {row["error"] for row in rows} == {"denied" if code == 403 else "not_found"}
 
 
@@ -186,7 +187,7 @@ def test_an_object_that_is_refused_in_an_open_bucket_is_a_row(
     s3_gate: Gate, series: OwnSeries
 ) -> None:
     s3_gate.always, s3_gate.only = conftest.status(403), series.keys[0]
-    row, *others = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}))
+    (row, *others), _ = read_objects(planned_of(series), task_of({"endpoint": s3_gate.url}))
     assert (row["error"], row["requests"]) == ("denied", 1)
     assert {other["status"] for other in others} == {"ok"}
     assert listings(s3_gate) == 1

@@ -23,7 +23,7 @@ from harvest.walk import HeaderLimits
 from tests import conftest
 from tests.faults.proxy import Gate
 from tests.lab import Lab
-from tests.test_object_reader import ATTRIBUTES
+from tests.test_object_reader import WANTED
 
 
 def task_of(source: dict[str, Any], **more: Any) -> ReadTask:
@@ -31,7 +31,7 @@ def task_of(source: dict[str, Any], **more: Any) -> ReadTask:
         "part": part_of("plan", 0),
         "output": OutputConfig(url="out"),
         "source": SourceConfig.model_validate(source),
-        "attributes": ATTRIBUTES,
+        "wanted": WANTED,
         "header": False,
         "limits": HeaderLimits(),
         "object_seconds": 60,
@@ -48,7 +48,7 @@ def test_rows_are_in_the_order_of_the_plan(lab: Lab) -> None:
         Planned(f"s3://{series.aws_bucket}/{series.key(each)}", each.size, None)
         for each in series.instances[:200]
     ]
-    rows = read_objects(planned, task_of(conftest.source_of(lab), threads=32))
+    rows, _ = read_objects(planned, task_of(conftest.source_of(lab), threads=32))
     assert [row["url"] for row in rows] == [each.url for each in planned]
 
 
@@ -63,13 +63,13 @@ def test_so_many_objects_are_read_at_once(s3_gate: Gate, lab: Lab, tmp_path: Pat
         together.wait(30)
 
     s3_gate.on_request = wait
-    rows = read_objects(planned, task_of({"endpoint": s3_gate.url}, threads=4))
+    rows, _ = read_objects(planned, task_of({"endpoint": s3_gate.url}, threads=4))
     assert [row["requests"] for row in rows] == [1] * 12
     assert not together.broken
 
 
 def test_nothing_to_read(lab: Lab) -> None:
-    assert read_objects([], task_of(conftest.source_of(lab))) == []
+    assert read_objects([], task_of(conftest.source_of(lab)))[0] == []
 
 
 # --- one plan, read again and again ----------------------------------------------------------

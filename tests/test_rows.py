@@ -7,23 +7,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from harvest.converter import RAW_BYTES, Converter, issue, number_of_frames
 from harvest.elements import Selection
 from harvest.errors import ErrorKind, ObjectError
 from harvest.header import Header
 from harvest.offsets import OffsetTable, PixelIssue, Pixels, locate_pixels
-from harvest.rows import (
-    RAW_BYTES,
-    Converter,
-    Planned,
-    Traffic,
-    error_row,
-    issue,
-    number_of_frames,
-    ok_row,
-)
+from harvest.rows import Planned, Traffic, error_row, ok_row
 from harvest.schema import instances_schema
 from harvest.table import table_of
-from harvest.tags import Attribute, merge_paths, parse_path
+from harvest.tags import Attribute, Wanted, merge_paths, parse_path
 
 from .build import (
     BIG,
@@ -63,7 +55,7 @@ def row_of(data: bytes, *paths: str, planned: Planned = FREE) -> dict[str, Any]:
     header = header_of(data, Selection(wanted))
     pixels = locate_pixels(window_of(data), header, number_of_frames(header))
     assert isinstance(pixels, Pixels)
-    values = Converter(wanted).values(header)
+    values = Converter(Wanted(tuple(wanted))).values(header)
     row = ok_row(planned, Traffic(len(data), "abc", 500, 2), header.end, pixels, values)
     (back,) = table_of([row], instances_schema(wanted)).to_pylist()
     assert isinstance(back, dict)
@@ -245,7 +237,7 @@ def test_zeros_at_the_end_are_an_issue() -> None:
 def test_issues_of_pixels_come_from_the_pixels() -> None:
     header = header_of(image())
     pixels = Pixels(OffsetTable.EMPTY, 0, "why", 5, (PixelIssue("FloatPixelData", "what"),))
-    row = ok_row(FREE, Traffic(), header.end, pixels, Converter(()).values(header))
+    row = ok_row(FREE, Traffic(), header.end, pixels, Converter(Wanted()).values(header))
     assert row["issues"] == [issue("FloatPixelData", "what")]
     assert (row["offset_table"], row["offset_table_frames"]) == ("empty", 0)
     assert (row["offset_table_problem"], row["pixel_data_offset"]) == ("why", 5)

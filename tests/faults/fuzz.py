@@ -34,14 +34,15 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from harvest.converter import Converter, number_of_frames
 from harvest.elements import DataSet, Selection
 from harvest.errors import ErrorKind, ObjectError
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
 from harvest.profile import resolve_attributes
-from harvest.rows import Converter, Planned, Row, Traffic, number_of_frames, ok_row
+from harvest.rows import Planned, Row, Traffic, ok_row
 from harvest.schema import instances_schema
-from harvest.tags import Attribute
+from harvest.tags import Attribute, Wanted
 from harvest.walk import HeaderLimits
 from harvest.window import NeedMore, Window
 from tests import oracle
@@ -138,7 +139,7 @@ def _outcome(
     window.add(0, data[:first])
     try:
         header, pixels = _read(window, data, selection, chance)
-        values = Converter(columns()).values(header)
+        values = Converter(Wanted(columns())).values(header)
         row = ok_row(_PLANNED, Traffic(len(data)), header.end, pixels, values)
     except ObjectError as error:
         if error.kind not in KINDS:

@@ -21,7 +21,7 @@ from harvest.config import SourceConfig
 from harvest.errors import ErrorKind
 from harvest.object_reader import ObjectReader
 from harvest.patience import RateLimit
-from harvest.profile import resolve_attributes
+from harvest.profile import resolve_wanted
 from harvest.rows import Planned
 from harvest.walk import HeaderLimits
 from tests.build import (
@@ -773,7 +773,7 @@ def reader(limits: HeaderLimits | None = None, *, seconds: float = 600) -> Objec
     """Make a reader of local files with the catalogue's columns."""
     return ObjectReader(
         SourceConfig(cloud="aws"),
-        resolve_attributes(PROFILES, TAGS),
+        resolve_wanted(PROFILES, TAGS),
         limits or HeaderLimits(),
         retries=0,
         object_seconds=seconds,

@@ -16,15 +16,16 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
+from harvest.converter import Converter
 from harvest.elements import CREATOR_BYTES, Selection
 from harvest.errors import ErrorKind, ObjectError
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
 from harvest.profile import resolve_attributes
-from harvest.rows import Converter, Planned, Row, Traffic, ok_row
+from harvest.rows import Planned, Row, Traffic, ok_row
 from harvest.schema import instances_schema
 from harvest.table import table_of
-from harvest.tags import Attribute, PrivateTag, merge_paths, parse_path
+from harvest.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path
 from harvest.walk import TICK_ELEMENTS, HeaderLimits
 from harvest.window import NeedMore, Window
 from tests import conftest, oracle
@@ -189,7 +190,7 @@ def test_values_are_limited_together() -> None:
     header = header_of(data, Selection(attributes), limits)
     pixels = locate_pixels(window, header, 1)
     assert isinstance(pixels, Pixels)
-    values = Converter(attributes).values(header)
+    values = Converter(Wanted(attributes)).values(header)
     row = ok_row(Planned("file:///x", None, None), Traffic(), header.end, pixels, values)
     assert [found.get("TextValue") for found in row["ContentSequence"]] == ["x" * 100] * 2 + [None]
     assert row["PatientID"] == "1234"

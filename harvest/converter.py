@@ -1,0 +1,342 @@
+"""From a header's elements to values by column name.
+
+Which columns there are is known before, or is found while headers are read: where every attribute
+is wanted, or every member of a sequence, whatever appears becomes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from .elements import (
+    CREATOR_BYTES,
+    NUMBER_OF_FRAMES,
+    PIXEL_REPRESENTATION,
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    SPECIFIC_CHARACTER_SET,
+    TRANSFER_SYNTAX_UID,
+    DataSet,
+    Element,
+    text_of,
+)
+from .header import Header
+from .tags import (
+    BINARY_VRS,
+    Attribute,
+    Key,
+    PrivateTag,
+    Wanted,
+    appeared,
+    keyword_of,
+    parse_path,
+    tag_order,
+)
+from .values import Encoding, NotPlain, Unfit, convert, plain_converter
+from .walk import META_GROUP
+
+RAW_BYTES: Final = 1024
+"""How much of a value that does not fit is kept in ``issues``."""
+
+Columns = dict[str, Any]
+"""Values by column name; what is absent is null."""
+Issue = dict[str, Any]
+
+(_FRAMES,) = parse_path("NumberOfFrames")
+_REQUIRED: Final = (TRANSFER_SYNTAX_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, SERIES_INSTANCE_UID)
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What the columns of a profile hold of one header."""
+
+    columns: Columns
+    """Of the attributes."""
+    issues: list[Issue]
+    """Of the header and its values."""
+    troubled: frozenset[int]
+    """Tags of the elements that the issues are about."""
+    encoding: Encoding
+    """Of the main data set."""
+    series_instance_uid: str
+    """Empty where there is none."""
+    number_of_frames: int
+    """1 where the header gives none that can be read."""
+
+
+class Converter:
+    """Makes values of headers; one thread at a time.
+
+    Parameters
+    ----------
+    wanted
+        What becomes columns.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._level = _Level(wanted.attributes, wanted.everything, "", wanted.skipped)
+
+    def attributes(self) -> tuple[Attribute, ...]:
+        """Return the attributes that are wanted, and those that were wanted and have appeared."""
+        return self._level.attributes()
+
+    def values(self, header: Header) -> Values:
+        """Convert the wanted attributes of a header."""
+        encoding = root_encoding(header)
+        dataset = header.dataset
+        missing = [tag for tag in _REQUIRED if tag not in dataset or not dataset[tag].value]
+        issues = [issue(keyword_of(tag), "missing") for tag in missing]
+        troubled = set(missing)
+        columns: Columns = {}
+        for key, element in dataset.items():
+            column = self._level.column(key, element, dataset)
+            if column is not None:
+                before = len(issues)
+                columns[column.attribute.name] = _top_value(element, column, encoding, issues)
+                if len(issues) > before:
+                    troubled.add(element.tag)
+        if not encoding.known:
+            issues.append(issue("SpecificCharacterSet", "unknown_character_set"))
+        if header.odd_bytes_at_end:
+            issues.append(issue("", "zero_bytes_at_the_end"))
+        return Values(
+            columns,
+            issues,
+            frozenset(troubled),
+            encoding,
+            text_of(dataset.get(SERIES_INSTANCE_UID)),
+            number_of_frames(header),
+        )
+
+    def changed(self, changed: DataSet, dataset: DataSet, values: Values) -> Columns | None:
+        """Convert the elements in which a header differs from one whose values are known.
+
+        Parameters
+        ----------
+        changed
+            The elements that may differ.
+        dataset
+            Of the other header; its private creators are this one's, too.
+        values
+            Of the other header; none of its issues are about these elements.
+
+        Returns
+        -------
+        Columns or None
+            The columns that may differ; None where an element has an issue.
+        """
+        columns: Columns = {}
+        issues: list[Issue] = []
+        for key, element in changed.items():
+            if not element.value and key in _REQUIRED:
+                return None
+            column = self._level.column(key, element, dataset)
+            if column is not None:
+                value = _top_value(element, column, values.encoding, issues)
+                columns[column.attribute.name] = value
+        return None if issues else columns
+
+
+class _Column(NamedTuple):
+    """Of an attribute."""
+
+    attribute: Attribute
+    plain: Callable[[bytes], Any] | None
+    """The fast way to a value."""
+    items: _Level | None
+    """Of a sequence."""
+
+
+_Place = tuple[int, bytes, bool, bool]
+"""Tag, private creator, whether it holds items, and whether only a dictionary can type it."""
+
+
+class _Level:
+    """The columns of the main data set, or of the items of one sequence.
+
+    Parameters
+    ----------
+    attributes
+        Those that are named.
+    everything
+        Whether whatever appears becomes a column, too.
+    path
+        Of the sequence.
+    skipped
+        Paths of attributes that do not.
+    """
+
+    def __init__(
+        self,
+        attributes: tuple[Attribute, ...],
+        everything: bool,
+        path: str,
+        skipped: frozenset[str],
+    ) -> None:
+        self._everything = everything
+        self._path = path
+        self._skipped = skipped
+        self._named = {each.key: self._column(each) for each in attributes}
+        self._appeared: dict[tuple[Key, bool], _Column | None] = {}
+        self._places: dict[_Place, _Column | None] = {}
+
+    def _column(self, attribute: Attribute) -> _Column:
+        items = (
+            _Level(attribute.members, attribute.open, attribute.path, self._skipped)
+            if attribute.vr == "SQ"
+            else None
+        )
+        return _Column(attribute, plain_converter(attribute), items)
+
+    def column(self, key: Key, element: Element, dataset: DataSet) -> _Column | None:
+        """Return the column of an element, None where it becomes none."""
+        named = self._named.get(key)
+        if named is not None or not self._everything:
+            return named
+        creator = _creator(element.tag, dataset) if element.tag & 0x10000 else b""
+        untyped = element.vr is None or element.vr in BINARY_VRS
+        place = element.tag, creator, element.items is not None, untyped
+        try:
+            return self._places[place]
+        except KeyError:
+            column = self._places[place] = self._find(*place)
+            return column
+
+    def _find(self, tag: int, creator: bytes, items: bool, untyped: bool) -> _Column | None:
+        key: Key = tag
+        if creator:
+            key = PrivateTag(tag >> 16, creator.decode("latin-1"), tag & 0xFF)
+            if key in self._named:
+                return self._named[key]
+        attribute = appeared(key, self._path, items=items)
+        if attribute is None or attribute.path in self._skipped:
+            return None
+        if attribute.vr == "UN" and untyped:
+            return None
+        found = key, attribute.vr == "SQ"
+        if found not in self._appeared:
+            self._appeared[found] = self._column(replace(attribute, open=attribute.vr == "SQ"))
+        return self._appeared[found]
+
+    def attributes(self) -> tuple[Attribute, ...]:
+        """Return the attributes of the columns: the named ones, then the others in tag order."""
+        others = [column for column in self._appeared.values() if column is not None]
+        others.sort(key=lambda column: tag_order(column.attribute))
+        made = [_with_items(column) for column in (*self._named.values(), *others)]
+        # nothing can be told of a sequence of which no member has appeared
+        return tuple(each for each in made if each.vr != "SQ" or each.members)
+
+
+def _with_items(column: _Column) -> Attribute:
+    if column.items is None:
+        return column.attribute
+    members = sorted(column.items.attributes(), key=tag_order)
+    return replace(column.attribute, members=tuple(members))
+
+
+def _creator(tag: int, dataset: DataSet) -> bytes:
+    """Return the creator of a private element's block; empty where there is none."""
+    element = dataset.get(tag & 0xFFFF0000 | tag >> 8 & 0xFF)
+    if element is None or not element.value or element.length > CREATOR_BYTES:
+        return b""
+    return element.value.strip(b" \0")
+
+
+def _top_value(element: Element, column: _Column, encoding: Encoding, issues: list[Issue]) -> Any:
+    """Convert an element that is in no item, the fast way if that will do."""
+    attribute, plain, _ = column
+    if plain is not None and element.value and element.vr in (attribute.vr, None):
+        try:
+            return plain(element.value)
+        except NotPlain:
+            pass
+    if element.tag >> 16 == META_GROUP and not encoding.little_endian:
+        encoding = encoding._replace(little_endian=True)  # PS3.10 section 7.1
+    return _value(element, column, encoding, issues, "")
+
+
+def _value(
+    element: Element, column: _Column, encoding: Encoding, issues: list[Issue], prefix: str
+) -> Any:
+    """Convert an element to the value of its column; what does not fit goes to `issues`.
+
+    Parameters
+    ----------
+    element, column
+        What is there, and what becomes of it.
+    encoding
+        Of the data set that holds the element.
+    issues
+        Is appended to.
+    prefix
+        Path of the sequence that holds the data set, with its dot.
+    """
+    if column.items is not None:
+        return _items(element, column, encoding, issues, prefix)
+    try:
+        return convert(element, column.attribute, encoding)
+    except Unfit as unfit:
+        path = f"{prefix}{keyword_of(column.attribute.key)}"
+        issues.append(issue(path, str(unfit), element.value))
+        return None
+
+
+def _items(
+    element: Element, column: _Column, encoding: Encoding, issues: list[Issue], prefix: str
+) -> list[Columns] | None:
+    path = f"{prefix}{keyword_of(column.attribute.key)}"
+    if element.items is None:
+        if element.length:
+            issues.append(issue(path, "vr_conflict", element.value))
+        return None
+    assert column.items is not None
+    level = column.items
+    return [_item(item, level, encoding, issues, f"{path}.") for item in element.items] or None
+
+
+def _item(
+    item: DataSet, level: _Level, around: Encoding, issues: list[Issue], prefix: str
+) -> Columns:
+    encoding = inner_encoding(item, around)
+    values: Columns = {}
+    for key, element in item.items():
+        column = level.column(key, element, item)
+        if column is not None:
+            values[column.attribute.name] = _value(element, column, encoding, issues, prefix)
+    return values
+
+
+def issue(path: str, problem: str, raw: bytes | None = None) -> Issue:
+    """Build one entry of ``issues``."""
+    return {"path": path, "problem": problem, "raw": None if raw is None else raw[:RAW_BYTES]}
+
+
+def number_of_frames(header: Header) -> int:
+    """Return Number of Frames, 1 where the header gives none that can be read."""
+    element = header.dataset.get(NUMBER_OF_FRAMES)
+    if element is None:
+        return 1
+    try:
+        frames = convert(element, _FRAMES, Encoding(header.little_endian, None, False))
+    except Unfit:
+        return 1
+    return frames if isinstance(frames, int) and frames > 0 else 1
+
+
+def root_encoding(header: Header) -> Encoding:
+    """Tell how the values of a header's main data set are encoded."""
+    return inner_encoding(header.dataset, Encoding(header.little_endian, None, False))
+
+
+def inner_encoding(dataset: DataSet, outer: Encoding) -> Encoding:
+    """Tell how an item's values are encoded: as the data set around it, unless it says."""
+    character_set = dataset.get(SPECIFIC_CHARACTER_SET)
+    representation = dataset.get(PIXEL_REPRESENTATION)
+    return Encoding(
+        outer.little_endian,
+        outer.character_set if character_set is None else character_set.value,
+        outer.signed if representation is None else any(representation.value or b""),
+    )

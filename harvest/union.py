@@ -1,0 +1,156 @@
+"""Columns that are known only when everything has been read.
+
+Where every attribute is wanted, or every member of a sequence, a part has the columns that its own
+objects have. The table has the union; fields are known by the path in their metadata, and get
+their names here, when all that stand beside each other are known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+import pyarrow as pa
+
+from .schema import instances_schema
+from .tags import Attribute, Key, PrivateTag, Wanted, column_names, tag_order
+
+_Identity = tuple[str, bool]
+"""What a field is known by: its path or name, and whether it is a sequence."""
+_PUBLIC = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
+_PRIVATE = re.compile(r"\(([0-9A-F]{4}),(.*),([0-9A-F]{2})\)", re.DOTALL)
+
+
+class TableColumns:
+    """The columns of a table and of its parts.
+
+    Parameters
+    ----------
+    wanted
+        What becomes columns.
+    header
+        Whether the whole header is a column, too.
+    """
+
+    def __init__(self, wanted: Wanted, *, header: bool) -> None:
+        self._wanted = wanted
+        self._header = header
+        self.fixed = None if wanted.open else instances_schema(wanted.attributes, header=header)
+        """The schema of all parts; None where each has its own."""
+
+    def schema(self, schemas: Iterable[pa.Schema]) -> pa.Schema:
+        """Return the schema of a table.
+
+        Parameters
+        ----------
+        schemas
+            Of its parts; not looked at where they are all alike.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        merged = _merged(attributes_of(schema) for schema in schemas)
+        if not self._wanted.everything:
+            # they are all there, but for sequences of which nothing has appeared
+            order = {each.path: place for place, each in enumerate(self._wanted.attributes)}
+            merged = tuple(sorted(merged, key=lambda attribute: order[attribute.path]))
+        return instances_schema(merged, header=self._header)
+
+
+def attributes_of(fields: Iterable[pa.Field]) -> tuple[Attribute, ...]:
+    """Read the attributes of columns, or of a struct's members, from their metadata."""
+    return tuple(_attributes(fields))
+
+
+def _attributes(fields: Iterable[pa.Field]) -> Iterator[Attribute]:
+    for field in fields:
+        told = {name.decode(): text.decode() for name, text in (field.metadata or {}).items()}
+        if "path" not in told:
+            continue
+        members = attributes_of(field.type.value_type) if told["vr"] == "SQ" else ()
+        yield Attribute(
+            key=_key(told["tag"]),
+            name=field.name,
+            path=told["path"],
+            vr=told["vr"],
+            vm=told["vm"],
+            description=told["description"],
+            members=members,
+        )
+
+
+def _key(tag: str) -> Key:
+    public = _PUBLIC.fullmatch(tag)
+    if public:
+        return int(public[1] + public[2], 16)
+    private = _PRIVATE.fullmatch(tag)
+    assert private is not None, "a column's metadata names its tag"
+    return PrivateTag(int(private[1], 16), private[2], int(private[3], 16))
+
+
+def _merged(found: Iterable[Iterable[Attribute]]) -> tuple[Attribute, ...]:
+    """Unite attributes that stand beside each other; in tag order, with their final names."""
+    heads: dict[_Identity, Attribute] = {}
+    members: dict[_Identity, list[tuple[Attribute, ...]]] = {}
+    for attributes in found:
+        for attribute in attributes:
+            identity = attribute.path, attribute.vr == "SQ"
+            heads.setdefault(identity, attribute)
+            members.setdefault(identity, []).append(attribute.members)
+    ordered = sorted(heads.items(), key=lambda head: (*tag_order(head[1]), head[0]))
+    names = column_names([attribute for _, attribute in ordered])
+    return tuple(
+        replace(attribute, name=name, members=_merged(members[identity]))
+        for name, (identity, attribute) in zip(names, ordered, strict=True)
+    )
+
+
+def conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Give rows the columns of their table; those that they lack are null.
+
+    Parameters
+    ----------
+    rows
+        Of a part.
+    schema
+        Of the table, which has all columns of the part.
+    """
+    return pa.RecordBatch.from_arrays(
+        _columns(rows.schema, rows.columns, schema, rows.num_rows), schema=schema
+    )
+
+
+def _columns(
+    fields: Iterable[pa.Field], arrays: Iterable[pa.Array], wanted: Iterable[pa.Field], rows: int
+) -> list[pa.Array]:
+    known = {_identity(field): array for field, array in zip(fields, arrays, strict=True)}
+    made = []
+    for field in wanted:
+        array = known.get(_identity(field))
+        made.append(_nulls(rows, field.type) if array is None else _conformed(array, field.type))
+    return made
+
+
+@lru_cache(maxsize=256)
+def _nulls(rows: int, kind: pa.DataType) -> pa.Array:
+    """Return nulls; all columns of a kind share them, since most of a wide table is null."""
+    return pa.nulls(rows, kind)
+
+
+def _identity(field: pa.Field) -> _Identity:
+    told = field.metadata or {}
+    return told.get(b"path", field.name.encode()).decode(), told.get(b"vr") == b"SQ"
+
+
+def _conformed(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if array.type.equals(kind):
+        return array
+    if pa.types.is_list(kind):
+        items = _conformed(array.values, kind.value_type)
+        validity, offsets = array.buffers()[:2]
+        return pa.Array.from_buffers(
+            kind, len(array), [validity, offsets], offset=array.offset, children=[items]
+        )
+    members = _columns(array.type, array.flatten(), kind, len(array))
+    return pa.StructArray.from_arrays(members, fields=list(kind), mask=array.is_null())

@@ -1,0 +1,462 @@
+"""``profile: all``: every value is in a column, in the JSON, or among the issues."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import pandas
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pydicom
+import pytest
+from pydicom import datadict
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+
+import harvest
+from harvest.config import Config
+from tests import oracle
+
+BINARY: Final = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW"}
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+BASIC_TEXT_SR: Final = "1.2.840.10008.5.1.4.1.1.88.11"
+
+
+def run(folder: Path, output: Path, **read: Any) -> pa.Table:
+    """Harvest a folder; return the table ``instances``."""
+    config = {
+        "cohort": {"prefix": str(folder)},
+        "read": {"profile": "all", **read},
+        "output": str(output),
+        "cluster": {"workers": 1},
+        "limits": {"max_error_rate": 1},
+    }
+    harvest.run(Config.model_validate(config))
+    return pq.read_table(output / "instances" / "00000.parquet")
+
+
+# --- what pydicom finds, and where it must be ------------------------------------------------
+
+
+class Account:
+    """Where each element of one object is found."""
+
+    def __init__(self, row: dict[str, Any], schema: pa.Schema) -> None:
+        self.counts: Counter[str] = Counter()
+        self.lost: list[str] = []
+        self._issues = {issue["path"] for issue in row["issues"] or ()}
+        self._json = json.loads(row["header"]) if row["header"] else {}
+        self._row, self._schema = row, schema
+
+    def take(self, dataset: Dataset) -> None:
+        meta = getattr(dataset, "file_meta", Dataset())
+        for part in (meta, dataset):
+            self._dataset(part, self._row, self._schema, self._json, "")
+
+    def _dataset(
+        self,
+        dataset: Dataset,
+        values: dict[str, Any],
+        fields: Any,
+        members: dict[str, Any],
+        parent: str,
+    ) -> None:
+        columns = {
+            (field.metadata[b"path"].decode(), field.metadata[b"vr"] == b"SQ"): field
+            for field in fields
+            if field.metadata and b"path" in field.metadata
+        }
+        for tag in sorted(dataset.keys()):
+            if not parent and tag.group == 0x7FE0:
+                continue  # behind the header
+            step = path_step(dataset, tag)
+            path = f"{parent}.{step}" if parent else step
+            member = members[f"{tag:08X}"]
+            try:
+                element = dataset[tag]
+                sequence = element.VR == "SQ"
+            except (ValueError, LookupError, AttributeError, NotImplementedError):
+                self._found(path, None, member, step)
+                continue
+            field = columns.get((path, sequence))
+            if not sequence:
+                self._found(path, (element, field, values), member, step)
+                continue
+            items = list(element.value or ())
+            self._found(path, None, member, step)
+            inside = (values.get(field.name) if field is not None else None) or [{}] * len(items)
+            inner = field.type.value_type if field is not None else ()
+            assert len(inside) == len(items) == len(member.get("Value", ())), path
+            for item, its, json_item in zip(items, inside, member.get("Value", ()), strict=True):
+                self._dataset(item, its, inner, json_item, path)
+
+    def _found(self, path: str, typed: Any, member: dict[str, Any], step: str) -> None:
+        """Say where an element is, by the strictest witness."""
+        if typed is not None:
+            element, field, values = typed
+            if field is not None:
+                value = values.get(field.name)
+                expected = typed_value(element, field)
+                if value is not None and value == expected:
+                    self.counts["column"] += 1
+                    return
+                if value is None and expected is None and element.is_empty:
+                    self.counts["empty"] += 1
+                    return
+                plain = path.replace(step, issue_step(step))
+                told = {plain, issue_path(path), issue_step(step)} & self._issues
+                assert value is None, (path, value, expected)
+                if told:
+                    self.counts["issue"] += 1
+                    return
+                if expected is not None:
+                    self.lost.append(path)
+                    return
+        self.counts["json"] += 1 if {"Value", "InlineBinary", "BulkDataURI"} & member.keys() else 0
+        self.counts["empty"] += 0 if {"Value", "InlineBinary", "BulkDataURI"} & member.keys() else 1
+
+
+def path_step(dataset: Dataset, tag: pydicom.tag.BaseTag) -> str:
+    """Name an element as the metadata of its column does."""
+    text = f"({tag.group:04X},{tag.elem:04X})"
+    if tag.is_private:
+        creator = dataset.get_item((tag.group, tag.elem >> 8)) if tag.elem > 0xFF else None
+        if creator is None or not creator.value:
+            return text
+        raw = creator.value
+        name = raw.decode("latin-1") if isinstance(raw, bytes) else str(raw)
+        name = name.strip(" \0")
+        return f"({tag.group:04X},{name},{tag.elem & 0xFF:02X})" if name else text
+    keyword = datadict.keyword_for_tag(tag)
+    if not keyword:
+        return text
+    return keyword if int(tag) in datadict.DicomDictionary else f"{keyword}_{tag.group:04X}"
+
+
+def issue_step(step: str) -> str:
+    return step.rpartition("_")[0] if step[-5:-4] == "_" else step
+
+
+def issue_path(path: str) -> str:
+    return ".".join(map(issue_step, path.split(".")))
+
+
+def typed_value(element: DataElement, field: pa.Field) -> Any:
+    """Return what pydicom says the column must hold; None where it has nothing to say."""
+    vr, vm = field.metadata[b"vr"].decode(), field.metadata[b"vm"].decode()
+    if " or " in vr:
+        vr = "US"  # a number of one kind or the other
+        if isinstance(element.value, bytes):
+            return list(struct.unpack(f"<{len(element.value) // 2}H", element.value))
+    several = isinstance(element.value, (pydicom.multival.MultiValue, list))
+    raw = list(element.value) if several else [element.value]
+    if element.VR in BINARY and isinstance(element.value, bytes):
+        return None
+    try:
+        if vr == "UN":
+            values = [None if part in (None, "") else text_of(part, element.VR) for part in raw]
+        else:
+            values = [None if part in (None, "") else oracle.single(part, vr) for part in raw]
+    except (oracle.Unreadable, ValueError, TypeError, OverflowError):
+        return None
+    if all(value is None for value in values):
+        return None
+    return values if vm != "1" else values[0] if len(values) == 1 else None
+
+
+def text_of(part: Any, vr: str) -> str:
+    """Write a value whose type no dictionary knows."""
+    if vr == "AT":
+        return f"{int(part):08X}"
+    if vr in ("DS", "IS"):
+        return str(part.original_string).strip()
+    if vr in ("FD", "FL"):
+        return repr(float(part))
+    return str(part)
+
+
+def account(path: Path, row: dict[str, Any], schema: pa.Schema) -> Account:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # files are wrong on purpose, and pydicom says so
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        found = Account(row, schema)
+        found.take(dataset)
+        elements = sum(1 for part in (dataset.file_meta, dataset) for _ in part.iterall())
+        elements -= sum(1 for tag in dataset.keys() if tag.group == 0x7FE0)
+    assert found.counts.total() + len(found.lost) == elements
+    return found
+
+
+# --- objects made for it ---------------------------------------------------------------------
+
+
+def item(**values: Any) -> Dataset:
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def base(sop_class: str, syntax: str = ExplicitVRLittleEndian) -> Dataset:
+    made = item(
+        SOPClassUID=sop_class,
+        SOPInstanceUID=generate_uid(),
+        StudyInstanceUID=generate_uid(),
+        SeriesInstanceUID=generate_uid(),
+        Modality="OT",
+    )
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = syntax
+    return made
+
+
+def report(depth: int) -> Dataset:
+    """A report whose content items are nested."""
+    made = base(BASIC_TEXT_SR)
+    content = item(RelationshipType="CONTAINS", ValueType="TEXT", TextValue="leaf")
+    for level in range(depth):
+        around = item(RelationshipType="CONTAINS", ValueType="CONTAINER")
+        around.ConceptNameCodeSequence = Sequence([item(CodeValue=str(level), CodeMeaning="x")])
+        around.ContentSequence = Sequence([content, item(ValueType="NUM")])
+        content = around
+    made.ContentSequence = Sequence([content])
+    return made
+
+
+def private(creator: str, block: int = 0x10, **how: Any) -> Dataset:
+    made = base(BASIC_TEXT_SR, how.get("syntax", ExplicitVRLittleEndian))
+    made.add_new((0x0099, block), "LO", creator)
+    for element, (vr, value) in how.get("elements", {}).items():
+        made.add_new((0x0099, block << 8 | element), vr, value)
+    return made
+
+
+def save(folder: Path, objects: list[Dataset]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, made in enumerate(objects):
+        made.save_as(folder / f"{number:03}.dcm", enforce_file_format=True)
+
+
+def rows_of(table: pa.Table) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for row in table.to_pylist():
+        yield Path(unquote(urlsplit(row["url"]).path)), row
+
+
+def accounted(table: pa.Table) -> Counter[str]:
+    """Check that nothing of any object that could be read is lost; count what was found where."""
+    total: Counter[str] = Counter()
+    for path, row in rows_of(table):
+        if row["status"] == "ok":
+            found = account(path, row, table.schema)
+            assert not found.lost, (path, found.lost)
+            total += found.counts
+    return total
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """Several parts, whose objects have hardly an attribute in common."""
+    folder = tmp_path_factory.mktemp("made")
+    overlay = base(SECONDARY_CAPTURE)
+    overlay.add_new(0x60000010, "US", 8)
+    overlay.add_new(0x60020010, "US", 9)
+    overlay.add_new(0x60003000, "OW", b"\1\2")
+    overlay.add_new(0x00189999, "LO", ["a", "b"])
+    overlay.Rows = overlay.Columns = overlay.BitsAllocated = 8
+    overlay.SamplesPerPixel = 1
+    overlay.PhotometricInterpretation = "MONOCHROME2"
+    overlay.PixelRepresentation = 0
+    overlay.BitsStored, overlay.HighBit = 8, 7
+    overlay.PixelData = bytes(64)
+    objects = [
+        report(4),
+        overlay,
+        private("ACME 1", elements={0x01: ("LO", "text"), 0x02: ("FD", 0.1), 0x03: ("OB", b"12")}),
+        private("ACME 1", 0x20, elements={0x01: ("DS", "1.50"), 0x02: ("US", [1, 2])}),
+        private("acme_1", elements={0x01: ("SH", "small")}),
+        private("ACME 1", elements={0x01: ("SQ", Sequence([item(PatientID="inside")]))}),
+        private("ACME 1", syntax=ImplicitVRLittleEndian, elements={0x01: ("LO", "no VR")}),
+        private(" ", elements={0x01: ("LO", "nobody's")}),
+        *(report(1) for _ in range(70)),
+        private("ACME 2", elements={0x01: ("AT", 0x00100010), 0x02: ("DA", "20260101")}),
+        *(report(7) for _ in range(70)),
+    ]
+    save(folder / "objects", objects)
+    return run(folder / "objects", folder / "out", header="json")
+
+
+def test_every_value_of_every_element_is_somewhere(made: pa.Table) -> None:
+    found = accounted(made)
+    assert found["issue"] == 0
+    # bytes, what implicit VR leaves untyped, creators, and sequences, which their members hold
+    assert found["column"] > 2 * found["json"] > 0
+
+
+def test_the_columns_are_those_that_appear(made: pa.Table) -> None:
+    columns = {
+        field.metadata[b"path"].decode(): (field.name, field.type)
+        for field in made.schema
+        if field.metadata and b"path" in field.metadata
+    }
+    texts = pa.list_(pa.string())
+    assert columns["OverlayRows_6000"] == ("OverlayRows_6000", pa.int64())
+    assert columns["OverlayRows_6002"] == ("OverlayRows_6002", pa.int64())
+    assert columns["(0018,9999)"] == ("Tag_00189999", texts)
+    assert columns["(0099,ACME 1,02)"] == ("private_0099_ACME_1_02", texts)
+    assert columns["(0099,ACME 2,01)"] == ("private_0099_ACME_2_01", texts)
+    assert columns["(0099,1001)"] == ("Tag_00991001", texts)
+    assert columns["TransferSyntaxUID"] == ("TransferSyntaxUID", pa.string())
+    assert "(0099,ACME 1,03)" not in columns
+    assert "OverlayData_6000" not in columns
+    assert "PixelData" not in columns
+    content = made.schema.field("ContentSequence").type
+    for _ in range(6):
+        names = [field.name for field in content.value_type]
+        assert names[:3] == ["RelationshipType", "ValueType", "ConceptNameCodeSequence"]
+        content = content.value_type.field("ContentSequence").type
+
+
+def test_names_that_differ_only_in_case_or_kind_are_told_apart(made: pa.Table) -> None:
+    """DuckDB knows no case, and an unknown attribute may hold items here and a value there."""
+    named = {
+        field.name: (field.metadata[b"path"].decode(), field.type)
+        for field in made.schema
+        if field.name.lower().startswith("private_0099_acme_1_01")
+    }
+    texts = pa.list_(pa.string())
+    assert named == {
+        "private_0099_ACME_1_01": ("(0099,ACME 1,01)", texts),
+        "private_0099_ACME_1_01_2": (
+            "(0099,ACME 1,01)",
+            pa.list_(pa.struct([pa.field("PatientID", pa.string())])),
+        ),
+        "private_0099_acme_1_01_3": ("(0099,acme_1,01)", texts),
+    }
+    values = [value for value in made["private_0099_ACME_1_01"].to_pylist() if value]
+    assert values == [["text"], ["1.50"]]
+    assert [v for v in made["private_0099_ACME_1_02"].to_pylist() if v] == [["0.1"], ["1", "2"]]
+
+
+def test_columns_are_in_tag_order_behind_the_fixed_ones(made: pa.Table) -> None:
+    tags = [
+        field.metadata[b"tag"].decode()
+        for field in made.schema
+        if field.metadata and b"tag" in field.metadata
+    ]
+    groups = [tag[1:5] for tag in tags]
+    assert groups == sorted(groups)
+    assert made.schema.names[-1] == "header"
+
+
+def test_every_reader_takes_the_table(made: pa.Table, tmp_path: Path) -> None:
+    file = tmp_path / "instances.parquet"
+    pq.write_table(made, file)
+    polars = pytest.importorskip("polars")
+    rows = duckdb.execute(f"SELECT count(*), count(ContentSequence) FROM '{file}'").fetchone()
+    assert rows == (made.num_rows, 141)
+    assert len(pandas.read_parquet(file)) == made.num_rows
+    assert polars.read_parquet(file)["ContentSequence"].drop_nulls().len() == 141
+    assert pa.dataset.dataset(file).count_rows() == made.num_rows
+
+
+# --- a part of everything --------------------------------------------------------------------
+
+
+def test_a_sequence_that_is_named_alone_has_all_members_that_appear(tmp_path: Path) -> None:
+    save(tmp_path / "objects", [report(1), report(2)])
+    table = run(
+        tmp_path / "objects",
+        tmp_path / "out",
+        profile=[],
+        tags=["Modality", "ContentSequence", "ReferencedSeriesSequence", "SOPInstanceUID"],
+    )
+    profile = [f.name for f in table.schema if f.metadata and b"path" in f.metadata]
+    # of what appears nowhere nobody knows the members
+    assert profile == ["Modality", "ContentSequence", "SOPInstanceUID"]
+    assert [row["ContentSequence"] for row in table.to_pylist()] == [
+        [with_names(number)] for number in (1, 2)
+    ]
+
+
+def with_names(depth: int) -> dict[str, Any]:
+    """What the column holds of `report`'s outermost content item; absent members are null."""
+    leaf = {"RelationshipType": "CONTAINS", "ValueType": "TEXT", "TextValue": "leaf"}
+    number = {"RelationshipType": None, "ValueType": "NUM", "TextValue": None}
+    deeper = {"ConceptNameCodeSequence": None, "ContentSequence": None}
+    if depth == 1:
+        # one level less than the other object has
+        inner = [leaf | deeper, number | deeper]
+        inner = [
+            {
+                "RelationshipType": each["RelationshipType"],
+                "ValueType": each["ValueType"],
+                "ConceptNameCodeSequence": None,
+                "TextValue": each["TextValue"],
+                "ContentSequence": None,
+            }
+            for each in inner
+        ]
+        return {
+            "RelationshipType": "CONTAINS",
+            "ValueType": "CONTAINER",
+            "ConceptNameCodeSequence": [{"CodeValue": "0", "CodeMeaning": "x"}],
+            "ContentSequence": inner,
+        }
+    deepest = [leaf, number]
+    middle = {
+        "RelationshipType": "CONTAINS",
+        "ValueType": "CONTAINER",
+        "ConceptNameCodeSequence": [{"CodeValue": "0", "CodeMeaning": "x"}],
+        "TextValue": None,
+        "ContentSequence": deepest,
+    }
+    last = {
+        "RelationshipType": None,
+        "ValueType": "NUM",
+        "ConceptNameCodeSequence": None,
+        "TextValue": None,
+        "ContentSequence": None,
+    }
+    return {
+        "RelationshipType": "CONTAINS",
+        "ValueType": "CONTAINER",
+        "ConceptNameCodeSequence": [{"CodeValue": "1", "CodeMeaning": "x"}],
+        "ContentSequence": [middle, last],
+    }
+
+
+def test_what_is_skipped_is_no_column_and_still_in_the_header(tmp_path: Path) -> None:
+    save(tmp_path / "objects", [report(2)])
+    skip = ["ContentSequence.ContentSequence", "Modality"]
+    table = run(tmp_path / "objects", tmp_path / "out", skip=skip, header="json")
+    assert "Modality" not in table.schema.names
+    members = table.schema.field("ContentSequence").type.value_type
+    assert [field.name for field in members] == [
+        "RelationshipType",
+        "ValueType",
+        "ConceptNameCodeSequence",
+    ]
+    (row,) = table.to_pylist()
+    whole = json.loads(row["header"])
+    assert whole["00080060"]["Value"] == ["OT"]
+    assert whole["0040A730"]["Value"][0]["0040A730"]
+
+
+@pytest.mark.skipif("HARVEST_CORPUS" not in os.environ, reason="HARVEST_CORPUS names no folder")
+def test_every_value_of_every_real_file_is_somewhere(tmp_path: Path) -> None:
+    table = run(Path(os.environ["HARVEST_CORPUS"]), tmp_path / "out", header="json")
+    found = accounted(table)
+    print(found)
+    assert found["column"] > 40_000
