@@ -6,7 +6,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
@@ -340,6 +342,62 @@ def query(
     else:
         text = query_text(config, sql, terminal_width())
         click.echo(printable(text, keep="\n"), nl=False)
+    return None
+
+
+@main.command()
+@click.argument("output")
+@click.option("--tags", multiple=True, metavar="TAG", help="Keyword, Sequence.Keyword or private.")
+@click.option("--profile", "profiles", multiple=True, metavar="NAME", help="A profile, or `all`.")
+@click.option("--dest", required=True, type=Path, metavar="FILE", help="The Parquet file to write.")
+@_endpoint
+@_region
+@_allow_http
+@_json
+@_reporting
+def columns(
+    output: str,
+    tags: tuple[str, ...],
+    profiles: tuple[str, ...],
+    dest: Path,
+    endpoint: str | None,
+    region: str | None,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
+    """Make new columns of the headers in OUTPUT, without the network.
+
+    OUTPUT is a finished harvest with read.header: json. FILE gets one row for each row of
+    instances: url, issues and the columns; join it by url.
+
+    \b
+    Examples:
+      harvest columns out/lung --tags ProtocolName --tags BodyPartThickness --dest protocol.parquet
+      harvest columns out/lung --profile ct --dest ct.parquet
+    """
+    from .columns import write_columns
+    from .config import output_config
+    from .profile import resolve_wanted
+    from .show import print_json, print_pairs
+
+    if not tags and not profiles:
+        raise click.UsageError("name --tags or a --profile")
+    written = write_columns(
+        output_config(output, endpoint, region, allow_http=allow_http),
+        resolve_wanted(profiles, tags),
+        dest,
+        _progress(),
+    )
+    if as_json:
+        print_json(asdict(written))
+    else:
+        print_pairs(
+            {
+                "rows": f"{written.rows:,}",
+                "columns": f"{len(written.columns):,}",
+                "file": written.path,
+            }
+        )
     return None
 
 

@@ -90,14 +90,7 @@ class Converter:
         missing = [tag for tag in _REQUIRED if tag not in dataset or not dataset[tag].value]
         issues = [issue(keyword_of(tag), "missing") for tag in missing]
         troubled = set(missing)
-        columns: Columns = {}
-        for key, element in dataset.items():
-            column = self._level.column(key, element, dataset)
-            if column is not None:
-                before = len(issues)
-                columns[column.attribute.name] = _top_value(element, column, encoding, issues)
-                if len(issues) > before:
-                    troubled.add(element.tag)
+        columns = self.columns(dataset, encoding, issues, troubled)
         if not encoding.known:
             issues.append(issue("SpecificCharacterSet", "unknown_character_set"))
         if header.odd_bytes_at_end:
@@ -110,6 +103,30 @@ class Converter:
             text_of(dataset.get(SERIES_INSTANCE_UID)),
             number_of_frames(header),
         )
+
+    def columns(
+        self, dataset: DataSet, encoding: Encoding, issues: list[Issue], troubled: set[int]
+    ) -> Columns:
+        """Convert the wanted attributes of a data set.
+
+        Parameters
+        ----------
+        dataset
+            Of an object.
+        encoding
+            Of its values.
+        issues, troubled
+            Are added to: what does not fit its column, and the tags of these elements.
+        """
+        columns: Columns = {}
+        for key, element in dataset.items():
+            column = self._level.column(key, element, dataset)
+            if column is not None:
+                before = len(issues)
+                columns[column.attribute.name] = _top_value(element, column, encoding, issues)
+                if len(issues) > before:
+                    troubled.add(element.tag)
+        return columns
 
     def changed(self, changed: DataSet, dataset: DataSet, values: Values) -> Columns | None:
         """Convert the elements in which a header differs from one whose values are known.
@@ -239,7 +256,8 @@ def _with_items(column: _Column) -> Attribute:
 
 def _creator(tag: int, dataset: DataSet) -> bytes:
     """Return the creator of a private element's block; empty where there is none."""
-    element = dataset.get(tag & 0xFFFF0000 | tag >> 8 & 0xFF)
+    block = tag >> 8 & 0xFF
+    element = dataset.get(tag & 0xFFFF0000 | block) if block else None
     if element is None or not element.value or element.length > CREATOR_BYTES:
         return b""
     return element.value.strip(b" \0")
@@ -335,8 +353,11 @@ def inner_encoding(dataset: DataSet, outer: Encoding) -> Encoding:
     """Tell how an item's values are encoded: as the data set around it, unless it says."""
     character_set = dataset.get(SPECIFIC_CHARACTER_SET)
     representation = dataset.get(PIXEL_REPRESENTATION)
+    if outer.everywhere:
+        character_set = None
     return Encoding(
         outer.little_endian,
         outer.character_set if character_set is None else character_set.value,
         outer.signed if representation is None else any(representation.value or b""),
+        outer.everywhere,
     )

@@ -389,7 +389,7 @@ def _texts(value: bytes, encoding: Encoding) -> str:
     return _strings([part.rstrip("\0 ") for part in text.split("\\")])
 
 
-_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+COMPONENT_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def _names(value: bytes, encoding: Encoding) -> str:
@@ -398,14 +398,16 @@ def _names(value: bytes, encoding: Encoding) -> str:
         return "}"
     names = [name.rstrip("=").split("=") for name in text.split("\\")]
     rest = _list(",".join(map(_name, names)))
-    if max(map(len, names)) > len(_GROUPS):
+    if max(map(len, names)) > len(COMPONENT_GROUPS):
         raise _Partly("too_many_component_groups", rest)
     return rest
 
 
 def _name(groups: list[str]) -> str:
     members = [
-        f'"{kind}":{quote(group)}' for kind, group in zip(_GROUPS, groups, strict=False) if group
+        f'"{kind}":{quote(group)}'
+        for kind, group in zip(COMPONENT_GROUPS, groups, strict=False)
+        if group
     ]
     return "{" + ",".join(members) + "}" if members else "null"
 

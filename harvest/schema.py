@@ -88,6 +88,13 @@ def instances_schema(attributes: Iterable[Attribute], *, header: bool = False) -
     return pa.schema([*fixed, *columns, *([_HEADER] if header else [])])
 
 
+def columns_schema(attributes: Iterable[Attribute]) -> pa.Schema:
+    """Build the schema of columns that are made later: rows are known by their url."""
+    names = ("url", "issues")
+    fixed = [field for field in instances_schema(()) if field.name in names]
+    return pa.schema([*fixed, *map(attribute_field, attributes)])
+
+
 def attribute_field(attribute: Attribute) -> pa.Field:
     """Build the Arrow field of an attribute, or of a struct member."""
     metadata = {

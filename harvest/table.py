@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from .errors import RunAgain
-from .output import WORK, Output
+from .errors import OutputError, RunAgain
+from .output import MANIFEST, WORK, Output
 from .rows import Planned, Row
 from .schema import FORMAT_VERSION
 
@@ -350,6 +350,22 @@ def parquet_schema(output: Output, name: str) -> pa.Schema:
     """Read which columns a final file has."""
     with output.opened(name) as file:
         return pq.read_schema(file).remove_metadata()
+
+
+def finished(output: Output, url: str) -> dict[str, Any]:
+    """Read the manifest of a finished output.
+
+    Raises
+    ------
+    OutputError
+        It is not finished.
+    """
+    if not output.exists(MANIFEST):
+        raise OutputError(
+            f"{url} holds no finished harvest: `harvest status {url}` tells how far "
+            "it is, and `harvest run` finishes it"
+        )
+    return read_json(output, MANIFEST)
 
 
 def write_json(output: Output, name: str, content: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ class TableColumns:
         """
         if self.fixed is not None:
             return self.fixed
-        merged = _merged(attributes_of(schema) for schema in schemas)
+        merged = united(attributes_of(schema) for schema in schemas)
         if not self._wanted.everything:
             # they are all there, but for sequences of which nothing has appeared
             order = {each.path: place for place, each in enumerate(self._wanted.attributes)}
@@ -89,8 +89,14 @@ def _key(tag: str) -> Key:
     return PrivateTag(int(private[1], 16), private[2], int(private[3], 16))
 
 
-def _merged(found: Iterable[Iterable[Attribute]]) -> tuple[Attribute, ...]:
-    """Unite attributes that stand beside each other; in tag order, with their final names."""
+def united(found: Iterable[Iterable[Attribute]]) -> tuple[Attribute, ...]:
+    """Unite attributes that stand beside each other; in tag order, with their final names.
+
+    Parameters
+    ----------
+    found
+        Attributes as `appeared` names them, or as they were named here before.
+    """
     heads: dict[_Identity, Attribute] = {}
     members: dict[_Identity, list[tuple[Attribute, ...]]] = {}
     for attributes in found:
@@ -101,7 +107,7 @@ def _merged(found: Iterable[Iterable[Attribute]]) -> tuple[Attribute, ...]:
     ordered = sorted(heads.items(), key=lambda head: (*tag_order(head[1]), head[0]))
     names = column_names([attribute for _, attribute in ordered])
     return tuple(
-        replace(attribute, name=name, members=_merged(members[identity]))
+        replace(attribute, name=name, members=united(members[identity]))
         for name, (identity, attribute) in zip(names, ordered, strict=True)
     )
 

@@ -67,6 +67,8 @@ class Encoding(NamedTuple):
     """Bytes of Specific Character Set; None for the default repertoire."""
     signed: bool
     """Whether Pixel Representation says that ambiguous pixel values are signed."""
+    everywhere: bool = False
+    """Whether the character set is this one whatever an item says."""
 
     def text(self, data: bytes) -> str:
         """Decode text of a VR that Specific Character Set governs (PS3.5 section 6.1.2)."""

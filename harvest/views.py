@@ -18,7 +18,7 @@ from .output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
 from .output.ranged import RangedFile
 from .sql import quoted
 from .store.protocol import Version
-from .table import read_json
+from .table import finished
 
 SHOWN_ROWS: Final = 200
 """More are asked for with LIMIT, or as JSON."""
@@ -69,12 +69,7 @@ def connect(
 def _connect(config: OutputConfig) -> tuple[duckdb.DuckDBPyConnection, _Tables | None]:
     """Do as `connect`; return the file system with it, where DuckDB has not its own."""
     opened = open_output(config)
-    if not opened.exists(MANIFEST):
-        raise OutputError(
-            f"{config.url} holds no finished harvest: `harvest status {config.url}` tells how far "
-            "it is, and `harvest run` finishes it"
-        )
-    manifest = read_json(opened, MANIFEST)
+    manifest = finished(opened, config.url)
     connection = duckdb.connect()
     tables = _Tables(opened) if isinstance(opened, BucketOutput) else None
     if tables is not None:
