@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import duckdb
 import psutil
+import pyarrow.parquet as pq
 import yaml
 
 from tests.bench.sets import ObjectSet
@@ -47,6 +48,9 @@ class Harvest:
     requests: int
     bytes_read: int
     header_bytes: int
+    table_bytes: int
+    """Of the files of ``instances``."""
+    columns: int
 
 
 def harvest(
@@ -57,6 +61,7 @@ def harvest(
     small: bool = False,
     header: str = "none",
     workers: int = 2,
+    profile: str | None = None,
     watched: Watched | None = None,
 ) -> Harvest:
     """Run ``harvest run`` on a set.
@@ -75,13 +80,16 @@ def harvest(
         ``read.header``.
     workers
         ``cluster.workers``.
+    profile
+        ``read.profile``, instead of the set's.
     watched
         Is told of the processes while they run; costs CPU time of this process.
     """
     output = folder / "output"
     shutil.rmtree(output, ignore_errors=True)
     config = folder / "harvest.yaml"
-    config.write_text(_config(objects, source, output, small, header, workers), encoding="utf-8")
+    read = {"profile": profile or objects.profile, "header": header}
+    config.write_text(_config(objects, source, output, small, read, workers), encoding="utf-8")
     begun = time.monotonic()
     with (folder / "harvest.log").open("w+b") as log:
         process = subprocess.Popen(
@@ -105,17 +113,32 @@ def harvest(
     ).fetchone()
     assert row is not None
     count, errors, requests, bytes_read, header_bytes = map(int, row)
-    cpu = usage.ru_utime + usage.ru_stime
-    return Harvest(count, errors, cpu, wall, requests, bytes_read, header_bytes)
+    files = list((output / "instances").iterdir())
+    return Harvest(
+        objects=count,
+        errors=errors,
+        cpu=usage.ru_utime + usage.ru_stime,
+        wall=wall,
+        requests=requests,
+        bytes_read=bytes_read,
+        header_bytes=header_bytes,
+        table_bytes=sum(file.stat().st_size for file in files),
+        columns=len(pq.read_schema(files[0]).names),
+    )
 
 
 def _config(
-    objects: ObjectSet, source: Source, output: Path, small: bool, header: str, workers: int
+    objects: ObjectSet,
+    source: Source,
+    output: Path,
+    small: bool,
+    read: Mapping[str, Any],
+    workers: int,
 ) -> str:
     config: dict[str, Any] = {
         "cohort": {"sql": objects.cohort(small=small), "index": str(source.index)},
         "source": {"cloud": source.cloud, "endpoint": source.endpoint},
-        "read": {"profile": objects.profile, "header": header},
+        "read": dict(read),
         "output": str(output),
         "cluster": {"workers": workers},
         "limits": {"max_error_rate": 0.0},
