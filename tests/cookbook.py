@@ -37,7 +37,7 @@ BUCKET: Final = "idc-open-data"
 SIEMENS: Final = "SIEMENS MR HEADER"
 
 _INDEXED: Final[dict[str, dict[str, str | None]]] = {
-    "CT prone": {"license_short_name": "CC BY-NC 4.0"},
+    "CT flipped": {"license_short_name": "CC BY-NC 4.0"},
     "CT thick": {"license_short_name": None},
     "CT short": {"analysis_result_id": "cookbook_results"},
     "CT two kernels": {"license_short_name": "CC BY 3.0", "source_DOI": "10.0000/kernels"},
@@ -51,7 +51,7 @@ _ALIKE: Final = {
 
 
 _SYNTAXES: Final = {
-    **dict.fromkeys(("SM pyramid", "SM table", "SM channels"), JPEGBaseline8Bit),
+    **dict.fromkeys(("SM pyramid", "SM table", "SM channels", "US untimed"), JPEGBaseline8Bit),
     # no VRs: the reader finds those of private elements in the dictionary, by the creator
     "DWI Siemens": ImplicitVRLittleEndian,
 }
@@ -177,8 +177,8 @@ def _ct() -> Iterator[Dataset]:
     noisy = [-2.0 * number + 0.001 * (number % 3) for number in range(22)]
     said = {"ImagesInAcquisition": "20", "AcquisitionNumber": "1"}
     yield from _slices("CT even", even, ContrastBolusAgent="Iohexol", **said)
-    prone = ["-1", "0", "0", "0", "-1", "0"]
-    yield from _slices("CT prone", noisy, ImageOrientationPatient=prone, KVP="100")
+    flipped = ["1", "0", "0", "0", "-1", "0"]
+    yield from _slices("CT flipped", noisy, ImageOrientationPatient=flipped, KVP="100")
     missing = [2.0 * number for number in range(22) if number not in (7, 8)]
     said = {"ImagesInAcquisition": "22", "AcquisitionNumber": "4"}
     yield from _slices("CT gap", missing, **said)
@@ -190,6 +190,11 @@ def _ct() -> Iterator[Dataset]:
     yield from _two_kernels(even)
     yield from _drifting(even)
     yield from _with_scout(even)
+    yield from _slices("CT unplaced", even)
+    unplaced: dict[str, Any] = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
+    (last,) = _slices("CT unplaced", [0.0], ImageType=None, **unplaced)
+    last.SOPInstanceUID = uid("CT unplaced", "last")
+    yield last
 
 
 def _two_kernels(heights: list[float]) -> Iterator[Dataset]:
@@ -202,9 +207,10 @@ def _two_kernels(heights: list[float]) -> Iterator[Dataset]:
 
 
 def _drifting(heights: list[float]) -> Iterator[Dataset]:
-    for image in _slices("CT drifting", heights):
-        image.ImagePositionPatient[0] -= image.InstanceNumber
-        yield image
+    for axis, name in enumerate(("CT drifting", "CT sinking")):
+        for image in _slices(name, heights):
+            image.ImagePositionPatient[axis] -= image.InstanceNumber
+            yield image
 
 
 def _with_scout(heights: list[float]) -> Iterator[Dataset]:
@@ -236,7 +242,7 @@ def _mr() -> Iterator[Dataset]:
     yield from (_mr_image("MR T2", number) for number in (1, 2, 3))
     short = {"RepetitionTime": "500", "EchoTime": "10"}
     yield from (
-        _mr_image("MR gauss", number, MagneticFieldStrength="15000", **short) for number in (1, 2)
+        _mr_image("MR gauss", number, MagneticFieldStrength="14940", **short) for number in (1, 2)
     )
     yield _mr_image("MR FLAIR", 1, InversionTime="2500", RepetitionTime="9000", EchoTime="120")
     gradient = {"ScanningSequence": ["GR", "IR"], "MRAcquisitionType": "3D"}
@@ -246,7 +252,9 @@ def _mr() -> Iterator[Dataset]:
     yield _mr_image("MR STIR", 1, InversionTime="160", EchoTime="40")
     # GE writes 0 where nothing is inverted
     yield _mr_image("MR PD", 1, InversionTime="0", EchoTime="20")
-    yield _mr_image("MR untimed", 1, RepetitionTime=None, EchoTime=None)
+    yield _mr_image("MR late", 1, RepetitionTime="500", EchoTime="40")
+    yield _mr_image("MR no echo", 1, EchoTime=None)
+    yield _mr_image("MR no repetition", 1, RepetitionTime=None, EchoTime="20")
     yield from _diffusion()
     yield from _dynamic()
 
@@ -274,6 +282,8 @@ def _diffusion() -> Iterator[Dataset]:
         yield stranger
         still = {**planar, "EchoTime": "30"}
         yield _mr_image("MR function", number, DiffusionBValue=0.0, **still)
+    # a map made of them has no b-value
+    yield _mr_image("DWI named", 4, **planar)
     yield _enhanced()
 
 
@@ -339,6 +349,21 @@ def _dynamic() -> Iterator[Dataset]:
                 AcquisitionNumber=str(acquisition),
                 AcquisitionTime=f"1200{10 * acquisition + 5 * position:02d}",
             )
+        # two echoes of every position; positions that nobody knows
+        for echo in (1, 2):
+            yield _mr_image(
+                "MR echoes",
+                2 * acquisition + echo,
+                ImagePositionPatient=["0", "0", "0"],
+                AcquisitionNumber=str(acquisition),
+                EchoNumbers=str(echo),
+            )
+        yield _mr_image(
+            "MR unplaced",
+            acquisition,
+            ImagePositionPatient=None,
+            AcquisitionNumber=str(acquisition),
+        )
         # one position in each: three localizers
         yield _mr_image("MR localizer", acquisition, AcquisitionNumber=str(acquisition))
         # the last phase was broken off, and there are two phases only
@@ -413,12 +438,13 @@ def _pt() -> Iterator[Dataset]:
     # a factor for counts says nothing of Bq/ml
     yield from _pt_series("PT 7 Philips", philips="0.0005")
     zirconium = {
-        "RadiopharmaceuticalStartDateTime": "20200227113000",
+        "RadiopharmaceuticalStartDateTime": "20200227112950",
         "RadionuclideHalfLife": "282240",
     }
     yield from _pt_series("PT 8 days", tracer=zirconium)
     yield from _pt_series("PT lean", Units="GML", SUVType="LBM")
     yield from _pt_series("PT uncorrected", CorrectedImage=["DECY"])
+    yield from _pt_series("PT undecayed", DecayCorrection="NONE")
     yield from _pt_series("PT unweighed", PatientWeight="0")
     yield from _pt_series("PT zero", philips="0", Units="CNTS")
 
@@ -433,11 +459,12 @@ def _level(
     *,
     paths: list[Dataset],
     table: bool = False,
+    tile_bytes: int = 30,
     **elements: Any,
 ) -> Dataset:
     """Make a level in tiles of 16 by 16; `table` fills its Basic Offset Table."""
     frames = (side // 16) ** 2
-    tile = b"\xff\xd8" + bytes(30) + b"\xff\xd9"
+    tile = b"\xff\xd8" + bytes(tile_bytes) + b"\xff\xd9"
     spacing = f"{0.032 / side:.6f}"
     given = {
         "ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"],
@@ -496,30 +523,32 @@ def _sm() -> Iterator[Dataset]:
             ("17636008", "CODE", "Specimen collection"),
         )
     )
-    small, large = [_path("1", None, "20", profile=600)], [_path("1", None, "20", profile=2000)]
-    for number, (side, paths) in enumerate(((64, large), (32, small), (16, small)), start=1):
-        yield _level("SM pyramid", number, side, paths=paths, SpecimenDescriptionSequence=prepared)
+    # large enough to be seen in gigabytes
+    large = {"paths": [_path("1", None, "20", profile=2000)], "tile_bytes": 1_000_000}
+    small = {"paths": [_path("1", None, "20", profile=600)]}
+    for number, (side, what) in enumerate(((64, large), (32, small), (16, small)), start=1):
+        yield _level("SM pyramid", number, side, SpecimenDescriptionSequence=prepared, **what)
     label = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
     yield _level(
-        "SM pyramid", 4, 128, paths=[_path("1", None, "5")], ImageType=label, NumberOfFrames=1
+        "SM pyramid", 4, 128, paths=[_path("9", "camera", "5")], ImageType=label, NumberOfFrames=1
     )
     text = items(_specimen(("424361007", "TEXT", "H&E")), _specimen(("424361007", "CODE", "eosin")))
     yield _level(
         "SM table",
         1,
         64,
-        paths=[_path("1", None, "40")],
+        paths=[_path("1", None, "40", profile=600)],
         table=True,
         SpecimenDescriptionSequence=text,
     )
     # one channel an object, under the same identifier, the first with a frame too many for its
-    # table; and a smaller level with both
+    # table; and a smaller level with these and one more
     yield _level(
         "SM channels", 1, 32, paths=[_path("1", "DAPI", "20")], table=True, NumberOfFrames=5
     )
     yield _level("SM channels", 2, 32, paths=[_path("1", "CD8", "20")], table=True)
-    both = [_path("1", "DAPI", "20"), _path("2", "CD8", "20")]
-    yield _level("SM channels", 3, 16, paths=both, table=True)
+    every = [_path("1", "DAPI", "20"), _path("2", "CD8", "20"), _path("3", None, "20")]
+    yield _level("SM channels", 3, 16, paths=every, table=True)
 
 
 # --- SEG, RTSTRUCT ---------------------------------------------------------------------------
@@ -541,13 +570,14 @@ def _segment(number: int, label: str, value: str, meaning: str, **elements: Any)
 def _seg() -> Iterator[Dataset]:
     liver = _segment(1, "1", "10200004", "Liver")
     spleen = _segment(2, "Spleen", "78961009", "Spleen")
+    accessory = _segment(3, "Spleen, accessory", "78961009", "Spleen")
     old = _segment(1, "organ", "T-62000", "Liver")
-    labelled = _segment(3, "Liver ", "113343008", "Organ", SegmentAlgorithmType="MANUAL")
+    labelled = _segment(3, " Liver", "113343008", "Organ", SegmentAlgorithmType="MANUAL")
     del labelled.SegmentAlgorithmName
     region = items(code("10200004", "SCT", "Liver"))
     tumour = _segment(1, "Liver tumor", "108369006", "Neoplasm", AnatomicRegionSequence=region)
     for name, segments, referenced in (
-        ("SEG liver", [liver, spleen], ["CT even"]),
+        ("SEG liver", [liver, spleen, accessory], ["CT even"]),
         ("SEG old code", [old], ["CT two kernels"]),
         ("SEG labelled", [spleen, labelled], ["MR T2", "CT thick"]),
         ("SEG tumour", [tumour], ["CT even"]),
@@ -587,9 +617,9 @@ def _rtstruct() -> Iterator[Dataset]:
         ),
         (
             "RT two",
-            [_roi(1, "lung_left ", "ct"), _roi(7, "PTV", "mr"), _roi(8, "Couch", "none")],
+            [_roi(1, " lung_left", "ct"), _roi(7, "PTV", "mr"), _roi(8, "Couch", "none")],
             {1: "ORGAN", 7: "PTV"},
-            [_frame("ct", "CT prone", "CT thick"), _frame("mr", "MR T2")],
+            [_frame("ct", "CT even", "CT thick"), _frame("mr", "MR T2")],
         ),
     ):
         made = instance(RTStructureSetStorage, "RTSTRUCT", name, 1)
@@ -642,6 +672,8 @@ def _mg() -> Iterator[Dataset]:
             yield _view("MG spot", number, side, view)
     yield _view("MG complete", 5, "L", "MLO", ViewCodeSequence=modified)
     yield _view("MG complete", 6, "R", "ML")
+    yield _view("MG complete", 7, "L", None)
+    yield _view("MG complete", 8, "L", "CC")
     yield _view("MG implants", 5, "R", "CC", BreastImplantPresent="YES")
     yield _view("MG spot", 4, "R", "MLO", ViewCodeSequence=modified)
     # by codes, and the last as tomosynthesis says it
@@ -677,18 +709,23 @@ def _region(left: int, **elements: Any) -> Dataset:
 
 
 def _us() -> Iterator[Dataset]:
-    motion = _region(200, RegionSpatialFormat=2, PhysicalUnitsXDirection=4)
-    # measured downwards
-    second = _region(100, PhysicalDeltaY=-0.03)
+    others = [
+        _region(200, RegionSpatialFormat=2),
+        _region(200, RegionDataType=3),
+        _region(200, PhysicalUnitsXDirection=4),
+        _region(200, PhysicalUnitsYDirection=7),
+    ]
+    # measured to the left, and upwards
+    second = _region(100, PhysicalDeltaX=-0.01, PhysicalDeltaY=-0.03)
+    still = ["0", "0", "0"]
     for name, regions, timing in (
-        ("US clip", [_region(0), second, motion], {"FrameTime": "40", "CineRate": "30"}),
+        ("US clip", [_region(0), second, *others], {"FrameTime": "40", "CineRate": "30"}),
         ("US vector", [_region(0)], {"FrameTimeVector": ["0", "60", "40"], "CineRate": "30"}),
-        ("US rate", [_region(0)], {"FrameTime": "0", "CineRate": "15"}),
+        ("US rate", [_region(0)], {"FrameTime": "0", "FrameTimeVector": still, "CineRate": "15"}),
+        ("US untimed", [_region(0)], {"CineRate": "0"}),
         ("US still", [_region(0)], {"NumberOfFrames": None}),
-        ("US plain", [_region(0, PhysicalUnitsXDirection=0)], {"FrameTime": "40"}),
-        ("US doppler", [_region(0, RegionDataType=3)], {"FrameTime": "40"}),
     ):
-        yield _image(
+        made = _image(
             UltrasoundMultiFrameImageStorage,
             "US",
             name,
@@ -697,3 +734,8 @@ def _us() -> Iterator[Dataset]:
             TransducerType="LINEAR",
             **{"NumberOfFrames": 3, **timing},
         )
+        if name == "US untimed":
+            # as slides often are: compressed, without an offset table
+            made.PixelData = encapsulate([b"\xff\xd8\xff\xd9"] * 3, has_bot=False)
+            made["PixelData"].is_undefined_length = True
+        yield made

@@ -118,7 +118,7 @@ def offset_tables(cohort: list[Stored]) -> list[Row]:
 
 def without_frame_index(_: list[Stored]) -> list[Row]:
     # two levels of SM pyramid, of 16 and 4 frames, and a channel whose table is for 4 of 5
-    return [("cookbook", "Lab", "1.2.840.10008.1.2.4.50", 3, 2, 0.0, 16)]
+    return [("cookbook", "Lab", "1.2.840.10008.1.2.4.50", 3, 2, 0.02, 16)]
 
 
 def kernels(cohort: list[Stored]) -> list[Row]:
@@ -147,26 +147,26 @@ def counted_kernels(datasets: Iterable[Dataset]) -> list[Row]:
 
 def training_cohort(_: list[Stored]) -> list[Row]:
     return [
-        (series_uid("CT prone"), "LAB-001", "Lab", "B30f/3", 100.0, None, 22, 2.0, 0.7),
+        (series_uid("CT flipped"), "LAB-001", "Lab", "B30f/3", 100.0, None, 22, 2.0, 0.7),
         (series_uid("CT even"), "LAB-001", "Lab", "B30f/3", 120.0, "Iohexol", 20, 2.0, 0.7),
     ]
 
 
 def weightings(_: list[Stored]) -> list[Row]:
     return [
-        # MR T2, contrast, repeated, localizer, broken off, before after
-        (3.0, "Lab", "2D", "SE", "T2", 6, 3 + 12 + 6 + 3 + 8 + 4),
+        # MR T2, contrast, repeated, echoes, unplaced, localizer, broken off, before after
+        (3.0, "Lab", "2D", "SE", "T2", 8, 3 + 12 + 6 + 6 + 3 + 3 + 8 + 4),
         # DWI of Philips, GE and by name, and the stranger
-        (3.0, "Lab", "2D", "EP", "T2", 4, 12),
+        (3.0, "Lab", "2D", "EP", "T2", 4, 13),
         # DWI standard and Siemens
         (3.0, "Lab", "2D", "EP", "DWI", 2, 6),
         (3.0, "Lab", "2D", "EP", "PD or other", 1, 3),
         (1.5, "Lab", "2D", "SE", "T1", 1, 2),
+        (3.0, "Lab", "2D", "SE", "PD or other", 2, 2),
+        (3.0, "Lab", "2D", "SE", None, 2, 2),
         (3.0, "Lab", "3D", "GR/IR", "T1", 1, 1),
         (3.0, "Lab", "2D", "SE", "FLAIR", 1, 1),
-        (3.0, "Lab", "2D", "SE", "PD or other", 1, 1),
         (3.0, "Lab", "2D", "SE", "STIR", 1, 1),
-        (3.0, "Lab", "2D", "SE", None, 1, 1),
     ]
 
 
@@ -190,7 +190,7 @@ def dynamic_series(_: list[Stored]) -> list[Row]:
 
 
 def suv_factors(_: list[Stored]) -> list[Row]:
-    hour, days = 2 ** (-3600 / 6586.2), 2 ** (-(2 * 86400 + 3600) / 282240)
+    hour, days = 2 ** (-3600 / 6586.2), 2 ** (-(2 * 86400 + 3610) / 282240)
     start = ("BQML", "START", "^18^Fluorine", "FDG", 350.0, 70.0, 60.0)
     found = {
         "PT 1 start": (*start, 70e3 / (350e6 * hour)),
@@ -200,11 +200,12 @@ def suv_factors(_: list[Stored]) -> list[Row]:
         "PT 5 ready": ("GML", *start[1:], 1.0),
         "PT 6 processed": (*start, 70e3 / (350e6 * hour)),
         "PT 7 Philips": (*start, 70e3 / (350e6 * hour)),
-        "PT 8 days": (*start[:6], 2 * 1440 + 60.0, 70e3 / (350e6 * days)),
+        "PT 8 days": (*start[:6], 2940.2, 70e3 / (350e6 * days)),
     }
     refused = {
         "PT lean": ("GML", *start[1:], None),
         "PT uncorrected": (*start, None),
+        "PT undecayed": ("BQML", "NONE", *start[2:], None),
         "PT unweighed": (*start[:5], None, 60.0, None),
         "PT zero": ("CNTS", *start[1:], None),
     }
@@ -244,14 +245,14 @@ def preparations(_: list[Stored]) -> list[Row]:
 
 
 def channels(_: list[Stored]) -> list[Row]:
-    return [(series_uid("SM channels"), 2, ["CD8", "DAPI"], ["Brightfield illumination"])]
+    return [(series_uid("SM channels"), 3, ["3", "CD8", "DAPI"], ["Brightfield illumination"])]
 
 
 def segmented(_: list[Stored]) -> list[Row]:
     anatomical, by = "Anatomical Structure", ("AUTOMATIC", "threshold")
     return [
         (anatomical, "Liver", None, *by, 4, 4, 2),
-        (anatomical, "Spleen", None, *by, 2, 2, 1),
+        (anatomical, "Spleen", None, *by, 3, 2, 1),
         (anatomical, "Neoplasm", "Liver", *by, 1, 1, 1),
         (anatomical, "Organ", None, "MANUAL", None, 1, 1, 1),
     ]
@@ -272,7 +273,7 @@ def livers(cohort: list[Stored]) -> list[Row]:
 
 def roi_names(_: list[Stored]) -> list[Row]:
     return [
-        ("LUNG_LEFT", "ORGAN", 2, 3),
+        ("LUNG_LEFT", "ORGAN", 2, 2),
         ("COUCH", None, 1, 0),
         ("GTV_1", "GTV", 1, 1),
         ("PTV", "PTV", 1, 1),
@@ -287,7 +288,7 @@ def mammograms(_: list[Stored]) -> list[Row]:
             str(uid("study", "MG complete")),
             "patient of MG complete",
             "Lab",
-            5,
+            7,
             ["L-CC", "L-MLO", "R-CC", "R-ML", "R-MLO"],
         ),
     ]
@@ -295,37 +296,39 @@ def mammograms(_: list[Stored]) -> list[Row]:
 
 
 def measurable_clips(cohort: list[Stored]) -> list[Row]:
-    def region(name: str, left: int, height: float, rate: float) -> Row:
+    def region(name: str, left: int, width: float, height: float, rate: float | None) -> Row:
         url = of_series(cohort, name)[0].url
-        sides = (pytest.approx(0.2), pytest.approx(height))
-        return (url, 3, left, 0, left + 99, 199, *sides, pytest.approx(rate), "LINEAR")
+        sides = (pytest.approx(width), pytest.approx(height))
+        return (url, 3, left, 0, left + 99, 199, *sides, rate, "LINEAR")
 
     rows = [
-        region("US clip", 0, 0.25, 25.0),
-        region("US clip", 100, 0.3, 25.0),
-        region("US vector", 0, 0.25, 20.0),
-        region("US rate", 0, 0.25, 15.0),
+        region("US clip", 0, 0.2, 0.25, 25.0),
+        region("US clip", 100, 0.1, 0.3, 25.0),
+        region("US vector", 0, 0.2, 0.25, 20.0),
+        region("US rate", 0, 0.2, 0.25, 15.0),
+        region("US untimed", 0, 0.2, 0.25, None),
     ]
     return sorted(rows, key=lambda row: (row[0], row[2]))
 
 
 def changing(_: list[Stored]) -> list[Row]:
     # images; types, syntaxes, thicknesses, kernels, kVs, echo and repetition times
-    return [
+    rows = [
         (series_uid("CT with scout"), "CT", 21, 2, 1, 1, 1, 1, 1, 1),
+        (series_uid("CT unplaced"), "CT", 21, 2, 1, 1, 1, 1, 1, 1),
         # the last slice does not say its voltage
         (series_uid("CT two kernels"), "CT", 20, 1, 1, 1, 2, 2, 1, 1),
         (series_uid("SM pyramid"), "SM", 4, 2, 1, 1, 1, 1, 1, 1),
     ]
+    return sorted(rows, key=lambda row: (-row[2], row[0]))
 
 
 def downloads(_: list[Stored]) -> list[Row]:
     alike = ("10.0000/cookbook", "CC BY 4.0")
+    plain = ("CT even", "CT gap", "CT one place", "CT tilted", "CT drifting", "CT sinking")
     said: dict[str, Row] = {
-        **dict.fromkeys(
-            ("CT even", "CT gap", "CT one place", "CT tilted", "CT drifting"), (*alike, 20, "B30f")
-        ),
-        "CT with scout": (*alike, 21, "B30f"),
+        **dict.fromkeys(plain, (*alike, 20, "B30f")),
+        **dict.fromkeys(("CT with scout", "CT unplaced"), (*alike, 21, "B30f")),
         "CT two kernels": ("10.0000/kernels", "CC BY 3.0", 20, "B30f, B70f"),
     }
     return sorted(
@@ -342,8 +345,8 @@ def colour_profiles(_: list[Stored]) -> list[Row]:
         [
             # a label and three levels, one of these with a profile over 1 KiB
             (series_uid("SM pyramid"), 4, 3, 2000),
-            (series_uid("SM table"), 1, 0, None),
-            (series_uid("SM channels"), 4, 0, None),
+            (series_uid("SM table"), 1, 1, 600),
+            (series_uid("SM channels"), 5, 0, None),
         ]
     )
 
