@@ -442,8 +442,12 @@ def _pt() -> Iterator[Dataset]:
         "RadionuclideHalfLife": "282240",
     }
     yield from _pt_series("PT 8 days", tracer=zirconium)
+    # injected while the scanner was running
+    late = {"RadiopharmaceuticalStartTime": "123006", "RadiopharmaceuticalStartDateTime": ""}
+    yield from _pt_series("PT 9 dynamic", tracer=late)
     yield from _pt_series("PT lean", Units="GML", SUVType="LBM")
     yield from _pt_series("PT uncorrected", CorrectedImage=["DECY"])
+    yield from _pt_series("PT silent", CorrectedImage=None)
     yield from _pt_series("PT undecayed", DecayCorrection="NONE")
     yield from _pt_series("PT unweighed", PatientWeight="0")
     yield from _pt_series("PT zero", philips="0", Units="CNTS")
@@ -524,8 +528,9 @@ def _sm() -> Iterator[Dataset]:
         )
     )
     # large enough to be seen in gigabytes
-    large = {"paths": [_path("1", None, "20", profile=2000)], "tile_bytes": 1_000_000}
-    small = {"paths": [_path("1", None, "20", profile=600)]}
+    large: dict[str, Any] = {"paths": [_path("1", None, "20", profile=2000)]}
+    large["tile_bytes"] = 1_000_000
+    small: dict[str, Any] = {"paths": [_path("1", None, "20", profile=600)]}
     for number, (side, what) in enumerate(((64, large), (32, small), (16, small)), start=1):
         yield _level("SM pyramid", number, side, SpecimenDescriptionSequence=prepared, **what)
     label = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]

@@ -202,9 +202,11 @@ def suv_factors(_: list[Stored]) -> list[Row]:
         "PT 7 Philips": (*start, 70e3 / (350e6 * hour)),
         "PT 8 days": (*start[:6], 2940.2, 70e3 / (350e6 * days)),
     }
+    found["PT 9 dynamic"] = (*start[:6], -0.1, 70e3 / (350e6 * 2 ** (6 / 6586.2)))
     refused = {
         "PT lean": ("GML", *start[1:], None),
         "PT uncorrected": (*start, None),
+        "PT silent": (*start, None),
         "PT undecayed": ("BQML", "NONE", *start[2:], None),
         "PT unweighed": (*start[:5], None, 60.0, None),
         "PT zero": ("CNTS", *start[1:], None),
