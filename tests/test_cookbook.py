@@ -455,8 +455,10 @@ on_real_files = pytest.mark.skipif(
 @on_real_files
 @pytest.mark.parametrize("title", ANSWERS)
 def test_query_runs_on_real_files(title: str, real: duckdb.DuckDBPyConnection) -> None:
-    names = [column[0] for column in real.execute(QUERIES[title][1]).description or []]
+    result = real.execute(QUERIES[title][1])
+    names = [column[0] for column in result.description or []]
     assert len(set(names)) == len(names) >= 3
+    assert all(len(row) == len(names) for row in result.fetchall())
 
 
 @on_real_files
