@@ -128,8 +128,6 @@ def test_a_key_given_twice() -> None:
         ("cluster: {class: dask_jobqueue.SLURMCluster}\n", "not in this version"),
         ("cluster: {options: {}, scale: {}}\n", "not in this version"),
         ("read: {frames: table}\n", "'table' is not in this version"),
-        ("read: {profile: all}\n", "not in this version"),
-        ("read: {profile: [core, all]}\n", "not in this version"),
     ],
 )
 def test_keys_of_later_versions_are_named_as_such(more: str, named: str) -> None:

@@ -131,7 +131,6 @@ def test_repeating_groups_are_named_with_their_group(text: str, tag: int, vr: st
         (".PatientID", "is not a keyword"),
         ("PatientID..Rows", "is not a keyword"),
         ("PatientID.Rows", r"PatientID is no sequence \(its VR is LO\)"),
-        ("ReferencedSeriesSequence", "name its members, as in ReferencedSeriesSequence.CodeValue"),
         ("ReferencedSeriesSequence.Rows.Columns", "Rows is no sequence"),
         ("ReferencedSeriesSequence.PatientId", "did you mean PatientID?"),
         ("PixelData", "binary data"),
@@ -150,7 +149,6 @@ def test_repeating_groups_are_named_with_their_group(text: str, tag: int, vr: st
         ("(0008,GEMS_PARM_01,39)", "pydicom's private dictionary"),
         ("(0043,GEMS_PARM_01,39).Rows", "is no sequence"),
         ("(0043,GEMS_PARM_01,39)Rows", "is not a keyword"),
-        (PHILIPS, "is a sequence"),
     ],
 )
 def test_what_cannot_be_a_column_is_refused_with_the_reason(text: str, reason: str) -> None:
@@ -250,3 +248,20 @@ def test_leaves_are_all_that_hold_values() -> None:
 
 def test_nothing_merges_to_nothing() -> None:
     assert merge_paths([]) == ()
+
+
+def test_a_sequence_that_is_named_alone_takes_all_members_that_appear() -> None:
+    (open_one,) = merge_paths([parse_path("SegmentSequence")])
+    assert (open_one.open, open_one.members) == (True, ())
+    both = [parse_path("SegmentSequence.SegmentNumber"), parse_path("SegmentSequence")]
+    for paths in (both, both[::-1]):
+        (merged,) = merge_paths(paths)
+        assert merged.open
+        assert [member.name for member in merged.members] == ["SegmentNumber"]
+    (inner,) = merge_paths([parse_path("OpticalPathSequence.IlluminationTypeCodeSequence")])
+    assert [(member.name, member.open) for member in inner.members] == [
+        ("IlluminationTypeCodeSequence", True)
+    ]
+    assert not inner.open
+    (private,) = merge_paths([parse_path(PHILIPS)])
+    assert private.open
