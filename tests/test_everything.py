@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 import pandas  # type: ignore[import-untyped]
+import polars
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
@@ -27,7 +28,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, gen
 
 import harvest
 from harvest.config import Config
-from tests import oracle
+from tests import conftest, oracle
+from tests.lab.laboratory import Lab
 
 BINARY: Final = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW"}
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
@@ -267,9 +269,13 @@ def accounted(table: pa.Table) -> Counter[str]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path) -> pa.Table:
     """Several parts, whose objects have hardly an attribute in common."""
-    folder = tmp_path_factory.mktemp("made")
     overlay = base(SECONDARY_CAPTURE)
     overlay.add_new(0x60000010, "US", 8)
     overlay.add_new(0x60020010, "US", 9)
@@ -366,15 +372,20 @@ def test_columns_are_in_tag_order_behind_the_fixed_ones(made: pa.Table) -> None:
     assert made.schema.names[-1] == "header"
 
 
-def test_every_reader_takes_the_table(made: pa.Table, tmp_path: Path) -> None:
-    file = tmp_path / "instances.parquet"
-    pq.write_table(made, file)
-    polars = pytest.importorskip("polars")
-    rows = duckdb.execute(f"SELECT count(*), count(ContentSequence) FROM '{file}'").fetchone()
-    assert rows == (made.num_rows, 141)
-    assert len(pandas.read_parquet(file)) == made.num_rows
-    assert polars.read_parquet(file)["ContentSequence"].drop_nulls().len() == 141
-    assert pa.dataset.dataset(file).count_rows() == made.num_rows
+def check_readers(files: Path) -> None:
+    """Check that all that people read Parquet with sees the same table."""
+    expected = pq.read_table(files)
+    filled = {name: len(expected) - expected[name].null_count for name in expected.schema.names}
+    counts = ", ".join(f'count("{name}")' for name in filled)
+    glob = f"{files}/*.parquet"
+    assert duckdb.execute(f"SELECT {counts} FROM '{glob}'").fetchone() == tuple(filled.values())
+    assert pandas.read_parquet(files).count().to_dict() == filled
+    assert polars.read_parquet(glob).count().to_dicts() == [filled]
+    assert pyarrow.dataset.dataset(files).to_table().equals(expected)
+
+
+def test_every_reader_takes_the_table(made: pa.Table, folder: Path) -> None:
+    check_readers(folder / "out" / "instances")
 
 
 # --- a part of everything --------------------------------------------------------------------
@@ -466,3 +477,17 @@ def test_every_value_of_every_real_file_is_somewhere(tmp_path: Path) -> None:
     found = accounted(table)
     print(found)
     assert found["column"] > 40_000
+    check_readers(tmp_path / "out" / "instances")
+
+
+def test_the_lab_has_one_schema(lab: Lab, tmp_path: Path) -> None:
+    config = conftest.config_of(
+        tmp_path / "out",
+        {"sql": "SELECT SeriesInstanceUID FROM index", "index": str(lab.index)},
+        conftest.source_of(lab),
+        read={"profile": "all"},
+    )
+    harvest.run(config)
+    check_readers(tmp_path / "out" / "instances")
+    table = pq.read_table(tmp_path / "out" / "instances")
+    assert len(table.schema.names) > 700
