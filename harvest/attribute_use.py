@@ -33,7 +33,12 @@ class Use:
     def repeated(self) -> bool | None:
         """Whether it is a list; None where nothing tells."""
         # taken for a text by mistake, the first value of a list would be a letter
-        return True if self.as_list or self.members else False if self.as_value else None
+        return True if self.as_list else False if self.as_value else None
+
+    @property
+    def is_attribute(self) -> bool:
+        """Whether the dictionary has it."""
+        return self.name in datadict.keyword_dict
 
     def member(self, name: str) -> Use:
         """Return the use of a member."""
@@ -47,10 +52,12 @@ class Use:
             self.member(name).add(other.members[name])
 
     def paths(self) -> Iterable[tuple[Use, ...]]:
-        """Yield the way to each attribute without members."""
-        if not self.members:
+        """Yield the way to each attribute that has no items, or of whose items nothing is read."""
+        # the parts of a name are no attributes
+        members = self.members.values() if sequence_tag(self.name) else ()
+        if not members:
             yield (self,)
-        for member in self.members.values():
+        for member in members:
             for rest in member.paths():
                 yield (self, *rest)
 
@@ -63,6 +70,12 @@ def _keywords() -> dict[str, str]:
 def keyword(name: str) -> str:
     """Write a name as the dictionary does: SQL has no upper and lower case."""
     return _keywords().get(name.lower(), name)
+
+
+def sequence_tag(name: str) -> int | None:
+    """Return the tag of a sequence; None for any other name."""
+    tag = datadict.tag_for_keyword(name)
+    return tag if tag is not None and datadict.dictionary_VR(tag) == "SQ" else None
 
 
 def attribute_uses(query: exp.Expression, repeated: Mapping[str, bool]) -> dict[str, Use]:

@@ -30,23 +30,27 @@ _INTEGER_TYPES: Final = (
 _INTEGER_TEXT: Final = r"\s*[+-]?([0-9]+|0[xX][0-9a-fA-F]+)\s*"
 
 
+class UnknownSql(HarvestError):
+    """BigQuery's SQL that is more than a query, or that DuckDB has nothing for."""
+
+
 def parse(sql: str) -> exp.Expression:
     """Parse a BigQuery script that ends with a query; its parameters are put in.
 
     Raises
     ------
-    HarvestError
+    UnknownSql
         It is no query that sqlglot understands.
     """
     try:
         with _silent():
             parsed = sqlglot.parse(sql, read="bigquery")
     except SqlglotError as error:
-        raise HarvestError(f"the BigQuery SQL cannot be read: {_first_line(error)}") from None
+        raise UnknownSql(f"the BigQuery SQL cannot be read: {_first_line(error)}") from None
     # comments behind a semicolon are statements, too
     statements = [each for each in parsed if each and not isinstance(each, exp.Semicolon)]
     if not statements or not isinstance(statements[-1], exp.Query):
-        raise HarvestError("the BigQuery SQL does not end with a query")
+        raise UnknownSql("the BigQuery SQL does not end with a query")
     *declares, query = statements
     return put_parameters_in(declares, query)
 
@@ -56,7 +60,7 @@ def to_duckdb(query: exp.Expression) -> str:
 
     Raises
     ------
-    HarvestError
+    UnknownSql
         It holds something that DuckDB has not.
     """
     query = query.copy()
@@ -66,7 +70,7 @@ def to_duckdb(query: exp.Expression) -> str:
         with _silent():
             return query.sql("duckdb", comments=False, unsupported_level=sqlglot.ErrorLevel.RAISE)
     except SqlglotError as error:
-        raise HarvestError(f"DuckDB has no such SQL: {_first_line(error)}") from None
+        raise UnknownSql(f"DuckDB has no such SQL: {_first_line(error)}") from None
 
 
 def tables(query: exp.Expression) -> frozenset[str]:
@@ -96,14 +100,14 @@ def put_parameters_in(declares: list[exp.Expression], query: exp.Expression) -> 
 
     Raises
     ------
-    HarvestError
+    UnknownSql
         Something else than DECLARE with a DEFAULT stands before the query.
     """
     values: dict[str, exp.Expression] = {}
     for statement in declares:
         items = statement.expressions if isinstance(statement, exp.Declare) else []
         if not items or not all(item.args.get("default") for item in items):
-            raise HarvestError(
+            raise UnknownSql(
                 "only DECLARE with a DEFAULT is understood before the query of a BigQuery script"
             )
         for item in items:
@@ -232,7 +236,11 @@ def order_by_expressions(query: exp.Expression) -> None:
 def survive_impossible_angles(query: exp.Expression) -> None:
     """Make NULL of an ACOS outside its domain: it ends the query, and one odd header would do."""
     for angle in list(query.find_all(exp.Acos)):
-        angle.replace(exp.Anonymous(this="TRY", expressions=[angle.copy()]))
+        if isinstance(angle.this, (exp.Literal, exp.Neg)):
+            continue  # an error there is the query's own
+        bounds = {"low": exp.Literal.number("-1"), "high": exp.Literal.number("1")}
+        inside = exp.Between(this=angle.this.copy(), **bounds)
+        angle.replace(exp.Case(ifs=[exp.If(this=inside, true=angle.copy())]))
 
 
 RULES: Final[tuple[Rule, ...]] = (
