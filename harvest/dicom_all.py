@@ -87,7 +87,7 @@ class DicomViews:
     statements: tuple[str, ...]
     """SQL that creates them over ``instances`` and ``series``."""
     sources: tuple[Source, ...]
-    """Of every attribute without members."""
+    """Of every attribute, members of sequences included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +117,12 @@ class _Shape:
         """DuckDB's type."""
         return self.single_type + "[]" * self.repeated
 
-    def leaves(self, prefix: str = "") -> Iterator[tuple[str, _Shape]]:
-        """Yield what has no members, with its path."""
+    def walk(self, prefix: str = "") -> Iterator[tuple[str, _Shape]]:
+        """Yield it and all that is inside, with their paths."""
         path = prefix + self.name
-        if not self.members:
-            yield path, self
+        yield path, self
         for member in self.members:
-            yield from member.leaves(f"{path}.")
+            yield from member.walk(f"{path}.")
 
 
 def dicom_views(
@@ -150,8 +149,8 @@ def dicom_views(
         expression = _written(shape, source)
         columns.append(f'{expression} AS "{shape.name}"')
         sources += [
-            Source(path, leaf.vr, leaf.type, _leaf_source(leaf, source))
-            for path, leaf in shape.leaves()
+            Source(path, part.vr, part.type, _part_source(part, source))
+            for path, part in shape.walk()
         ]
         if shape.name == "SeriesInstanceUID":
             uid = expression
@@ -290,13 +289,14 @@ def _source(shape: _Shape, *, has_header: bool) -> str:
     """Choose where an attribute outside items comes from: a sequence comes as a whole."""
     if not has_header:
         return COLUMN if shape.stored else ABSENT
-    as_stored = all(leaf.stored and leaf.vr not in ("DS", "IS") for _, leaf in shape.leaves())
-    return COLUMN if as_stored and (shape.members or shape.vr != "SQ") else HEADER
+    parts = [part for _, part in shape.walk()]
+    has_all = all(part.stored and (part.members or part.vr != "SQ") for part in parts)
+    return COLUMN if has_all and not any(part.vr in ("DS", "IS") for part in parts) else HEADER
 
 
-def _leaf_source(leaf: _Shape, source: str) -> str:
+def _part_source(part: _Shape, source: str) -> str:
     # a column of a sequence has the members that were asked for, and no others
-    return ABSENT if source == COLUMN and leaf.stored is None else source
+    return ABSENT if source == COLUMN and part.stored is None else source
 
 
 def _written(shape: _Shape, source: str) -> str:
