@@ -125,9 +125,7 @@ class _Shape:
             yield from member.walk(f"{path}.")
 
 
-def dicom_views(
-    instances: pa.Schema, series: Sequence[str], uses: Mapping[str, Use]
-) -> DicomViews:
+def dicom_views(instances: pa.Schema, series: Sequence[str], uses: Mapping[str, Use]) -> DicomViews:
     """Build the views over the tables of an output.
 
     Parameters
@@ -211,8 +209,7 @@ def _attributes(fields: Iterable[pa.Field]) -> tuple[Attribute, ...]:
 
 
 def _attribute(field: pa.Field, metadata: Mapping[str, str]) -> Attribute:
-    items = field.type.value_type if pa.types.is_list(field.type) else None
-    has_members = items is not None and pa.types.is_struct(items)
+    is_sequence = pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type)
     return Attribute(
         key=_key(metadata["tag"]),
         name=field.name,
@@ -220,7 +217,7 @@ def _attribute(field: pa.Field, metadata: Mapping[str, str]) -> Attribute:
         vr=metadata["vr"],
         vm=metadata["vm"],
         description=metadata["description"],
-        members=_attributes(items) if has_members else (),
+        members=_attributes(field.type.value_type) if is_sequence else (),
     )
 
 
@@ -323,7 +320,9 @@ def _from_column(shape: _Shape, value: str, depth: int) -> str:
         return f"coalesce(list_transform({value}, lambda {item}: {members}), [])"
     if shape.stored.vm == "1":
         single = _of_column(shape.vr, value)
-        return f"CASE WHEN {value} IS NULL THEN [] ELSE [{single}] END" if shape.repeated else single
+        return (
+            f"CASE WHEN {value} IS NULL THEN [] ELSE [{single}] END" if shape.repeated else single
+        )
     single = _of_column(shape.vr, "v")
     values = value if single == "v" else f"list_transform({value}, lambda v: {single})"
     return f"coalesce({values}, [])" if shape.repeated else _joined(shape, values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from . import bigquery
 from .attribute_use import Use, sequence_tag
 from .config import OutputConfig
 from .dicom_all import ABSENT, ATTRIBUTES, existence
-from .errors import HarvestError
+from .errors import HarvestError, OutputError
 from .idc_index import IndexColumn, IndexDefinition, index_definitions, installed_version
 from .index_sql import IndexQuery, index_queries, together
 from .output import WORK, LocalOutput
@@ -98,10 +99,12 @@ def write_indices(
 
         missing = _Missing(query, wanted)
         written = []
-        for index in wanted:
-            started(index.definition.name)
-            written.append(_write(query, index, folder, missing))
-    _leave_no_work(folder)
+        try:
+            for index in wanted:
+                started(index.definition.name)
+                written.append(_write(query, index, folder, missing))
+        finally:
+            _leave_no_work(folder)
     return written
 
 
@@ -128,32 +131,29 @@ def _write(
     definition = index.definition
     table = _as_published(query(bigquery.to_duckdb(index.query)), definition)
     name = f"{definition.name}.parquet"
-    write_parquet(
-        folder,
-        name,
-        table.to_batches(),
-        table.schema,
-        {
-            "table_description": definition.description,
-            # where idc-index-data says it in its own files
-            "idc_index_data_version": installed_version(),
-        },
-        rows=table.num_rows,
-    )
+    footer = {
+        "table_description": definition.description,
+        # as idc-index-data says it in its own files
+        "idc_index_data_version": installed_version(),
+    }
+    batches, rows = table.to_batches(), table.num_rows
+    try:
+        write_parquet(folder, name, batches, table.schema, footer, rows=rows)
+    except OutputError as error:
+        raise OutputError(f"{name} is not written: {error}") from None
     return WrittenIndex(
         definition.name,
         str(folder.path(name)),
-        table.num_rows,
+        rows,
         missing.not_harvested(index),
         missing.not_found(index),
     )
 
 
 def _leave_no_work(folder: LocalOutput) -> None:
-    try:
+    # it stays where the folder is an output, too, or another command writes to it
+    with suppress(OSError):
         folder.path(WORK).rmdir()
-    except OSError:
-        pass  # the folder is an output, too, or another command writes to it
 
 
 # --- columns as published ----------------------------------------------------------------------
@@ -167,7 +167,7 @@ def _as_published(found: pa.Table, definition: IndexDefinition) -> pa.Table:
     HarvestError
         The query has other columns than the description.
     """
-    columns = {name.lower(): column for name, column in zip(found.column_names, found.columns)}
+    columns = {name.lower(): found[name] for name in found.column_names}
     described = [column.name.lower() for column in definition.columns]
     if sorted(columns) != sorted(described):
         raise HarvestError(

@@ -124,7 +124,9 @@ def _add_dicom_views(connection: duckdb.DuckDBPyConnection, instances: str) -> N
     made = dicom_views(schema, series, attributes_of_indices())
     for statement in made.statements:
         connection.execute(statement)
-    columns = ", ".join(f"unnest(${number}) AS {name}" for number, name in enumerate(Source._fields, 1))
+    columns = ", ".join(
+        f"unnest(${number}) AS {name}" for number, name in enumerate(Source._fields, 1)
+    )
     connection.execute(
         f"CREATE TABLE {ATTRIBUTES} AS SELECT {columns}",
         [list(values) for values in zip(*made.sources, strict=True)],
