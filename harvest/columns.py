@@ -18,10 +18,10 @@ from .errors import OutputError
 from .json_dataset import ENCODING, json_dataset
 from .output import LocalOutput, Output, open_output
 from .progress import Progress, Silent
-from .schema import columns_schema
+from .schema import attributes_of, columns_schema
 from .table import finished, read_parquet, write_parquet
 from .tags import Wanted
-from .union import attributes_of, conform, united
+from .union import conform, united
 
 _ROWS: Final = 2_000
 """Made at once: a header is a hundred times as long as text as it is in columns."""
