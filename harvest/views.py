@@ -26,6 +26,8 @@ from .table import finished
 
 SHOWN_ROWS: Final = 200
 """More are asked for with LIMIT, or as JSON."""
+_NAMING_VIEWS: Final = ("dicom_", "show ", "duckdb_", "information_schema")
+"""Queries with one of these may want the views in BigQuery's shape."""
 
 
 def connect(
@@ -71,8 +73,18 @@ def connect(
     return _connect(output)[0]
 
 
-def _connect(config: OutputConfig) -> tuple[duckdb.DuckDBPyConnection, _Tables | None]:
-    """Do as `connect`; return the file system with it, where DuckDB has not its own."""
+def _connect(
+    config: OutputConfig, sql: str | None = None
+) -> tuple[duckdb.DuckDBPyConnection, _Tables | None]:
+    """Do as `connect`; return the file system with it, where DuckDB has not its own.
+
+    Parameters
+    ----------
+    config
+        Of the output.
+    sql
+        All that will be asked, if that is known: views of thousands of columns take seconds.
+    """
     opened = open_output(config)
     manifest = finished(opened, config.url)
     connection = duckdb.connect()
@@ -94,7 +106,8 @@ def _connect(config: OutputConfig) -> tuple[duckdb.DuckDBPyConnection, _Tables |
                 f"{config.url} lacks files of its table {table}, which its {MANIFEST} lists: "
                 "restore them, or harvest into another folder"
             ) from None
-    if found.get("instances") and found.get("series"):
+    named = sql is None or any(word in sql.casefold() for word in _NAMING_VIEWS)
+    if named and found.get("instances") and found.get("series"):
         with _faults_of(tables):
             _add_dicom_views(connection, found["instances"][0])
     return connection, tables
@@ -217,7 +230,7 @@ def query_rows(output: str | OutputConfig, sql: str) -> list[dict[str, Any]]:
     HarvestError
         The SQL fails.
     """
-    with querying(output) as connection:
+    with querying(output, sql) as connection:
         result = connection.execute(sql)
         names = [column[0] for column in result.description or []]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
@@ -240,7 +253,7 @@ def query_text(output: str | OutputConfig, sql: str, width: int) -> str:
     OutputError, StoreUnavailable, HarvestError
         As `query_rows`.
     """
-    with querying(output) as connection:
+    with querying(output, sql) as connection:
         relation: duckdb.DuckDBPyRelation | None = connection.sql(sql)
         if relation is None:  # a statement without rows
             return ""
@@ -251,8 +264,17 @@ def query_text(output: str | OutputConfig, sql: str, width: int) -> str:
 
 
 @contextmanager
-def querying(output: str | OutputConfig) -> Iterator[duckdb.DuckDBPyConnection]:
+def querying(
+    output: str | OutputConfig, sql: str | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Connect for queries, and say what is wrong with one that fails.
+
+    Parameters
+    ----------
+    output
+        As in `connect`.
+    sql
+        The only query, if there is but one.
 
     Raises
     ------
@@ -262,7 +284,7 @@ def querying(output: str | OutputConfig) -> Iterator[duckdb.DuckDBPyConnection]:
         A query fails.
     """
     config = output_config(output) if isinstance(output, str) else output
-    connection, tables = _connect(config)
+    connection, tables = _connect(config, sql)
     try:
         with connection, _faults_of(tables):
             yield connection
