@@ -87,8 +87,9 @@ def place(
     loose
         Files that the cohort has as well, and the index does not know.
     link
-        Leave the files where they are, and link to them.
+        Leave the files where they are, and link to them; those that find no place are `loose`.
     """
+    sources = list(sources)
     series = collect(sources, folder / "variants")
     objects = []
     for each in series:
@@ -100,6 +101,9 @@ def place(
             else:
                 shutil.move(member.path, path)
             objects.append(Placed(path, each.collection_id, member.crdc_instance_uuid))
+    if link:
+        known = {member.path for each in series for member in each.instances}
+        loose = [path for each in sources for path in each.paths if path not in known]
     objects += [Placed(path, None, None) for path in loose]
     index, manifest = folder / "index.parquet", folder / "manifest.csv"
     write_index(series, index)
@@ -125,7 +129,7 @@ def write_cohort(folder: Path) -> Cohort:
         _write_structures(made / "rtstruct", images)
         slide = _write_slides(made / "sm")
         _write_annotations(made / "ann", slide)
-        loose = _write_nameless(made / "loose")
+        loose = [*_write_nameless(made / "loose"), *_write_twice(made / "loose")]
     slides = [*_files(made / "sm"), *_files(made / "ann")]
     images_only = [path for path in _files(made) if path not in {*slides, *loose}]
     return place([Source(IMAGES, images_only), Source(SLIDES, slides)], folder, loose)
@@ -401,6 +405,22 @@ def _write_nameless(folder: Path) -> list[Path]:
         path = folder / f"{index}.dcm"
         save(image, path)
         paths.append(path)
+    return paths
+
+
+def _write_twice(folder: Path) -> list[Path]:
+    """Write series of which one SOPInstanceUID is there twice, by which IDC's SQL joins."""
+    images = [_image(CTImageStorage, "CT", "CT with an instance twice", n) for n in (0, 1, 2, 2)]
+    images[-1].KVP = "80"
+    slides = [_slide("SM with an instance twice", 0) for _ in range(2)]
+    slides[1].ContainerIdentifier = "SM with an instance twice container, again"
+    slides[1].SpecimenDescriptionSequence[0].SpecimenPreparationSequence = items(
+        _step("424361007", "Using substance", ("4656000", "periodic acid stain"))
+    )
+    paths = []
+    for number, image in enumerate((*images, *slides)):
+        paths.append(folder / f"twice_{number}.dcm")
+        save(image, paths[-1])
     return paths
 
 

@@ -81,7 +81,7 @@ def sort_key(name: str, row: Row) -> tuple[Any, ...]:
 
 
 _KEYS: Final = {
-    "sm_instance_index": ("SOPInstanceUID", "SeriesInstanceUID", "crdc_instance_uuid"),
+    "sm_instance_index": ("SOPInstanceUID", "SeriesInstanceUID", "instance_size"),
     "ann_index": ("SeriesInstanceUID", "AnnotationCoordinateType", "referenced_SeriesInstanceUID"),
     "ann_group_index": ("SeriesInstanceUID", "AnnotationGroupNumber", "AnnotationGroupUID"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tests.reference.bigquery import (
@@ -165,7 +165,16 @@ def volume_geometry_index(instances: Sequence[Instance]) -> list[Row]:
     return [
         _geometry(series, slices)
         for series, group in groups.items()
-        # the SQL joins slices to their cross products by SOPInstanceUID
-        if (slices := [_slice(e.header) for e in group if e.header.value("SOPInstanceUID")])
-        and series not in unwanted
+        if series not in unwanted and (slices := _joined_slices(group))
+    ]
+
+
+def _joined_slices(group: Sequence[Instance]) -> list[_Slice]:
+    """Join slices to their cross products by SOPInstanceUID: one that is there twice gives four."""
+    slices = [_slice(each.header) for each in group if each.header.value("SOPInstanceUID")]
+    return [
+        replace(each, cross=other.cross)
+        for each in slices
+        for other in slices
+        if each.sop == other.sop
     ]

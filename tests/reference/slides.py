@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -120,11 +121,16 @@ def sm_index(instances: Sequence[Instance]) -> list[Row]:
 def sm_instance_index(instances: Sequence[Instance]) -> list[Row]:
     """One row per instance of slides."""
     slides = [each for each in instances if each.header.value("Modality") == "SM"]
+    # preparations are joined by SOPInstanceUID
+    namesakes = defaultdict(list)
+    for each in instances:
+        if each.header.value("SOPInstanceUID") is not None:
+            namesakes[each.header.value("SOPInstanceUID")].append(each.header)
     return [
         {
             "SOPInstanceUID": each.header.value("SOPInstanceUID"),
             "SeriesInstanceUID": each.series,
-            **_preparation([each.header]),
+            **_preparation(namesakes[each.header.value("SOPInstanceUID")]),
             "PixelSpacing_0": _levels_spacing(each.header),
             "ImageType": each.header.array("ImageType"),
             "TransferSyntaxUID": each.transfer_syntax,
