@@ -116,7 +116,7 @@ def test_series_and_rows(instances: list[Instance]) -> None:
         "volume_geometry_index": 18 + 2 + 5,
         # without the one that has no segments
         "seg_index": 7,
-        "rtstruct_index": 3,
+        "rtstruct_index": 4,
         "ann_index": 3,
         "ann_group_index": 3,
         "sm_index": 10,
@@ -296,6 +296,8 @@ def test_structures(instances: list[Instance], numbers: list[Instance]) -> None:
     for given, types in ((instances, ["ORGAN"]), (numbers, ["AVOIDANCE", "ORGAN"])):
         both = of_series(reference.INDICES["rtstruct_index"](given), "RTSTRUCT numbers in two ways")
         assert both["RTROIInterpretedTypes"] == types
+    latin = of_series(rows, "RTSTRUCT in Latin 1")
+    assert latin["ROINames"] == ["Zone", "zone", "Ösophagus"]
     alone = of_series(rows, "RTSTRUCT without observations")
     assert (alone["total_rois"], alone["ROINames"]) == (1, [])
     assert alone["referenced_SeriesInstanceUID"] == (None,)

@@ -24,6 +24,8 @@ from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
@@ -388,7 +390,7 @@ def _write_other_images(folder: Path) -> None:
     for series, (sop_class, modality, agent) in agents.items():
         image = _image(sop_class, modality, f"{series} with contrast", 0)
         image.ContrastBolusAgent = agent
-        save(image, folder / f"{series}.dcm")
+        save(image, folder / f"{series}.dcm", ExplicitVRBigEndian)
     raw = instance(RawDataStorage, "CT", "CT raw data", 1)
     raw.ContrastBolusRoute = "ORAL"
     save(raw, folder / "raw.dcm")
@@ -496,7 +498,8 @@ def _write_pt(folder: Path) -> None:
                 image.update(part)
             if name == "PT dynamic":
                 image.ActualFrameDuration = ("30000", "9000", "30000.0")[index]
-            save(image, folder / name.replace(" ", "_") / f"{index}.dcm")
+            syntax = DeflatedExplicitVRLittleEndian if index else ExplicitVRLittleEndian
+            save(image, folder / name.replace(" ", "_") / f"{index}.dcm", syntax)
 
 
 _TRACER: Final = "RadiopharmaceuticalInformationSequence"
@@ -673,6 +676,15 @@ def _write_structures(folder: Path, images: list[Dataset]) -> None:
         1,
         StructureSetROISequence=items(_region("1", "A", ""), _region("02", "B", "")),
         RTROIObservationsSequence=items(_observation("1", "ORGAN"), _observation("2", "AVOIDANCE")),
+    )
+    structures(
+        "RTSTRUCT in Latin 1",
+        1,
+        SpecificCharacterSet="ISO_IR 100",
+        # by code points: capitals, small letters, umlauts
+        StructureSetROISequence=items(
+            _region("1", "Ösophagus", ""), _region("2", "zone", ""), _region("3", "Zone", "")
+        ),
     )
     structures("RTSTRUCT without regions", 1, StructureSetROISequence=items())
     structures(
