@@ -48,11 +48,13 @@ _INSTANCE_COLUMNS: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
     ("offset_table_problem", pa.string(), "what is wrong with the offset table"),
 )
 
+HEADER_COLUMN: Final = "header"
+"""Of the whole header, where it was asked for."""
 # all of a file's may take more than the 2 GiB of pa.string()
 _HEADER: Final = pa.field(
-    "header", pa.large_string(), metadata={"description": "all of it, as JSON (PS3.18 Annex F)"}
+    HEADER_COLUMN, pa.large_string(), metadata={"description": "all of it, as JSON (PS3.18 Annex F)"}
 )
-FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {_HEADER.name}
+FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {HEADER_COLUMN}
 """Names that no attribute may have."""
 
 SERIES_COUNTS: Final[tuple[tuple[str, str], ...]] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -10,10 +11,13 @@ from functools import partial
 from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
 from .config import OutputConfig, output_config
+from .dicom_all import ATTRIBUTES, Source, dicom_views
 from .errors import HarvestError, OutputError
+from .index_sql import attributes_of_indices
 from .output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
 from .output.ranged import RangedFile
 from .sql import quoted
@@ -48,7 +52,8 @@ def connect(
     Returns
     -------
     duckdb.DuckDBPyConnection
-        In memory, with the views ``instances`` and ``series``.
+        In memory, with the views ``instances`` and ``series``, and ``dicom_all`` and
+        ``dicom_metadata`` in the shape of IDC's BigQuery tables (see `harvest.dicom_all`).
 
     Raises
     ------
@@ -76,12 +81,14 @@ def _connect(config: OutputConfig) -> tuple[duckdb.DuckDBPyConnection, _Tables |
         )
     manifest = read_json(opened, MANIFEST)
     connection = duckdb.connect()
+    found: dict[str, list[str]] = {}
     tables = _Tables(opened) if isinstance(opened, BucketOutput) else None
     if tables is not None:
         connection.register_filesystem(tables)
     for table, files in manifest["tables"].items():
         # the manifest and not a glob says which files belong to the table
-        paths = ", ".join(quoted(_path(opened, file["name"])) for file in files)
+        found[table] = [quoted(_path(opened, file["name"])) for file in files]
+        paths = ", ".join(found[table])
         try:
             with _faults_of(tables):
                 connection.execute(
@@ -92,7 +99,36 @@ def _connect(config: OutputConfig) -> tuple[duckdb.DuckDBPyConnection, _Tables |
                 f"{config.url} lacks files of its table {table}, which its {MANIFEST} lists: "
                 "restore them, or harvest into another folder"
             ) from None
+    if found.get("instances") and found.get("series"):
+        with _faults_of(tables):
+            _add_dicom_views(connection, found["instances"][0])
     return connection, tables
+
+
+def _add_dicom_views(connection: duckdb.DuckDBPyConnection, instances: str) -> None:
+    """Add what has the shape of IDC's BigQuery tables.
+
+    Parameters
+    ----------
+    connection
+        With the views of the tables.
+    instances
+        The path of a file of ``instances``, quoted.
+    """
+    # by DuckDB and not by pyarrow: the footer has just been read, and is of the same state
+    (encoded,) = connection.execute(
+        f"SELECT value FROM parquet_kv_metadata({instances}) WHERE key = 'ARROW:schema'"
+    ).fetchall()
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(encoded[0])))
+    series = [row[0] for row in connection.execute("DESCRIBE series").fetchall()]
+    made = dicom_views(schema, series, attributes_of_indices())
+    for statement in made.statements:
+        connection.execute(statement)
+    columns = ", ".join(f"unnest(${number}) AS {name}" for number, name in enumerate(Source._fields, 1))
+    connection.execute(
+        f"CREATE TABLE {ATTRIBUTES} AS SELECT {columns}",
+        [list(values) for values in zip(*made.sources, strict=True)],
+    )
 
 
 def _path(output: Output, name: str) -> str:
