@@ -231,6 +231,7 @@ _CT_ATTRIBUTES: Final[dict[str, Any]] = {
 def _doses(image: Dataset, index: int) -> None:
     image.XRayTubeCurrent = str(300 - 17 * index)
     image.Exposure = str(90 + 7 * index)
+    image.WindowCenter = ["40", "-600"]
     # as numbers 9 comes before 10, as text after it
     image.ExposureTime = str(8 + index)
 
