@@ -78,7 +78,7 @@ def sequence_tag(name: str) -> int | None:
     return tag if tag is not None and datadict.dictionary_VR(tag) == "SQ" else None
 
 
-def attribute_uses(query: exp.Expression, repeated: Mapping[str, bool]) -> dict[str, Use]:
+def attribute_uses(query: exp.Expr, repeated: Mapping[str, bool]) -> dict[str, Use]:
     """Find the attributes that a query reads from the tables that are none of its own.
 
     Parameters
@@ -223,9 +223,7 @@ class _Reader:
     def __init__(self, root: Use) -> None:
         self._root = root
 
-    def outputs(
-        self, query: exp.Expression, ctes: Mapping[str, _Source], around: _Scopes
-    ) -> _Source:
+    def outputs(self, query: exp.Expr, ctes: Mapping[str, _Source], around: _Scopes) -> _Source:
         """Read a query; return its columns."""
         known = dict(ctes)
         with_ = query.args.get("with_")
@@ -259,9 +257,7 @@ class _Reader:
         pairs = zip(left.columns.items(), right.columns.values(), strict=False)
         return _Source({name: _either([one, other]) for (name, one), other in pairs})
 
-    def _add_source(
-        self, source: exp.Expression, ctes: Mapping[str, _Source], scopes: _Scopes
-    ) -> None:
+    def _add_source(self, source: exp.Expr, ctes: Mapping[str, _Source], scopes: _Scopes) -> None:
         sources = scopes[0]
         name = source.alias_or_name.lower()
         if isinstance(source, exp.Unnest):
@@ -270,7 +266,7 @@ class _Reader:
             names = [each.name.lower() for each in alias.columns] if alias else []
             sources[names[0] if names else f" {len(sources)}"] = _Source(row=_take_as_list(value))
             offset = source.args.get("offset")
-            if isinstance(offset, exp.Expression):
+            if isinstance(offset, exp.Expr):
                 sources[f" {len(sources)}"] = _Source({offset.name.lower(): _NOTHING})
         elif isinstance(source, exp.Subquery):
             sources[name or f" {len(sources)}"] = self.outputs(source.this, ctes, scopes)
@@ -280,7 +276,7 @@ class _Reader:
 
     def _add_output(
         self,
-        expression: exp.Expression,
+        expression: exp.Expr,
         outputs: _Source,
         ctes: Mapping[str, _Source],
         scopes: _Scopes,
@@ -297,7 +293,7 @@ class _Reader:
 
     def _read_clause(
         self,
-        query: exp.Expression,
+        query: exp.Expr,
         clause: str,
         outputs: _Source,
         ctes: Mapping[str, _Source],
@@ -312,7 +308,7 @@ class _Reader:
         self._value(read, ctes, (inner, *scopes[1:]))
 
     def _read_using(
-        self, condition: exp.Expression | None, ctes: Mapping[str, _Source], scopes: _Scopes
+        self, condition: exp.Expr | None, ctes: Mapping[str, _Source], scopes: _Scopes
     ) -> None:
         if isinstance(condition, exp.Identifier):
             for source in scopes[0].values():
@@ -320,17 +316,18 @@ class _Reader:
         elif condition is not None:
             self._value(condition, ctes, scopes)
 
-    def _value(
-        self, expression: exp.Expression, ctes: Mapping[str, _Source], scopes: _Scopes
-    ) -> _Value:
+    def _value(self, expression: exp.Expr, ctes: Mapping[str, _Source], scopes: _Scopes) -> _Value:
         """Tell what an expression may be, and note how it uses what it is made of."""
         if isinstance(expression, exp.Column):
             return _column(expression, scopes)
-        if isinstance(expression, exp.Query) and not isinstance(expression, exp.Subquery):
+        if isinstance(expression, (exp.Select, exp.SetOperation)):
             outputs = self.outputs(expression, ctes, scopes)
             if expression.args.get("kind") == "STRUCT":
                 return _Value(fields=outputs.columns)
             return next(iter(outputs.columns.values()), _NOTHING)
+        if isinstance(expression, (exp.Alias, exp.PropertyEQ)):
+            named = expression.args.get("expression") or expression.this
+            return self._value(named, ctes, scopes)
         if isinstance(expression, exp.Dot):
             whole = self._value(expression.this, ctes, scopes)
             return _member(whole, expression.expression.name)
@@ -344,14 +341,14 @@ class _Reader:
         return _combined(expression, parts)
 
     def _branches(
-        self, expression: exp.Expression, ctes: Mapping[str, _Source], scopes: _Scopes
+        self, expression: exp.Expr, ctes: Mapping[str, _Source], scopes: _Scopes
     ) -> _Value:
         """Read CASE and IF, whose value is that of one branch."""
         results = ("true", "false", "default")
         values = []
         for name, argument in expression.args.items():
             for part in argument if isinstance(argument, list) else [argument]:
-                if isinstance(part, exp.Expression):
+                if isinstance(part, exp.Expr):
                     value = self._value(part, ctes, scopes)
                     values += [value] if name in results or name == "ifs" else []
         return _either(values)
@@ -386,21 +383,15 @@ def _unqualified(name: str, scopes: _Scopes) -> _Value:
     return _NOTHING
 
 
-def _combined(expression: exp.Expression, parts: Mapping[int, _Value]) -> _Value:
+def _combined(expression: exp.Expr, parts: Mapping[int, _Value]) -> _Value:
     """Tell what an expression is, by what its parts are."""
     first = parts.get(id(expression.this), _NOTHING)
-    if isinstance(expression, exp.Order):
-        return first
-    if isinstance(expression, exp.Limit):
-        return first
+    if isinstance(expression, (exp.Array, exp.ArrayAgg, exp.Struct)):
+        return _built(expression, first, parts)
     if isinstance(expression, exp.Bracket):
         return _take_as_list(first)
-    if isinstance(expression, exp.ArrayAgg):
-        return _Value(element=_take_as_value(first))
-    if isinstance(expression, exp.Array):
-        return _Value(element=_either(parts.values()))
-    if isinstance(expression, exp.Struct):
-        return _Value(fields=_struct_fields(expression, parts))
+    if isinstance(expression, (exp.Order, exp.Limit)):
+        return first
     if isinstance(expression, _PASSING):
         return _either(parts.values())
     if isinstance(expression, _PASSING_ONE):
@@ -413,8 +404,12 @@ def _combined(expression: exp.Expression, parts: Mapping[int, _Value]) -> _Value
     return _NOTHING
 
 
-def _struct_fields(struct: exp.Struct, parts: Mapping[int, _Value]) -> dict[str, _Value]:
-    fields = {}
-    for part in struct.expressions:
-        fields[part.output_name.lower() or part.name.lower()] = parts.get(id(part), _NOTHING)
-    return fields
+def _built(expression: exp.Expr, first: _Value, parts: Mapping[int, _Value]) -> _Value:
+    """Tell what a list or a struct that the query builds is made of."""
+    if isinstance(expression, exp.ArrayAgg):
+        return _Value(element=_take_as_value(first))
+    if isinstance(expression, exp.Array):
+        return _Value(element=_either(parts.values()))
+    names = [part.output_name or part.name for part in expression.expressions]
+    values = [parts.get(id(part), _NOTHING) for part in expression.expressions]
+    return _Value(fields={n.lower(): v for n, v in zip(names, values, strict=True)})

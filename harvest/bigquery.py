@@ -17,7 +17,7 @@ from sqlglot.errors import SqlglotError
 
 from .errors import HarvestError
 
-Rule = Callable[[exp.Expression], None]
+Rule = Callable[[exp.Expr], None]
 
 _logger = logging.getLogger("sqlglot")
 # the names that BigQuery has for its one integer type, as sqlglot reads them
@@ -34,7 +34,7 @@ class UnknownSql(HarvestError):
     """BigQuery's SQL that is more than a query, or that DuckDB has nothing for."""
 
 
-def parse(sql: str) -> exp.Expression:
+def parse(sql: str) -> exp.Expr:
     """Parse a BigQuery script that ends with a query; its parameters are put in.
 
     Raises
@@ -55,7 +55,7 @@ def parse(sql: str) -> exp.Expression:
     return put_parameters_in(declares, query)
 
 
-def to_duckdb(query: exp.Expression) -> str:
+def to_duckdb(query: exp.Expr) -> str:
     """Write a query that `parse` has read as DuckDB's SQL, the tables named without their dataset.
 
     Raises
@@ -73,7 +73,7 @@ def to_duckdb(query: exp.Expression) -> str:
         raise UnknownSql(f"DuckDB has no such SQL: {_first_line(error)}") from None
 
 
-def tables(query: exp.Expression) -> frozenset[str]:
+def tables(query: exp.Expr) -> frozenset[str]:
     """Name the tables that a query reads, without their dataset, and without its own CTEs."""
     own = {cte.alias for cte in query.find_all(exp.CTE)}
     return frozenset(
@@ -95,7 +95,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def put_parameters_in(declares: list[exp.Expression], query: exp.Expression) -> exp.Expression:
+def put_parameters_in(declares: list[exp.Expr], query: exp.Expr) -> exp.Expr:
     """Replace the parameters of ``DECLARE`` by their values: DuckDB has no such statement.
 
     Raises
@@ -103,7 +103,7 @@ def put_parameters_in(declares: list[exp.Expression], query: exp.Expression) -> 
     UnknownSql
         Something else than DECLARE with a DEFAULT stands before the query.
     """
-    values: dict[str, exp.Expression] = {}
+    values: dict[str, exp.Expr] = {}
     for statement in declares:
         items = statement.expressions if isinstance(statement, exp.Declare) else []
         if not items or not all(item.args.get("default") for item in items):
@@ -116,30 +116,30 @@ def put_parameters_in(declares: list[exp.Expression], query: exp.Expression) -> 
             names = item.this if isinstance(item.this, list) else [item.this]
             values |= {name.name.lower(): value for name in names}
     for column in list(query.find_all(exp.Column)):
-        value = None if column.table else values.get(column.name.lower())  # type: ignore[assignment]
-        if value is not None:
-            column.replace(value.copy())
+        known = None if column.table else values.get(column.name.lower())
+        if known is not None:
+            column.replace(known.copy())
     return query
 
 
 # --- rules -----------------------------------------------------------------------------------
 
 
-def drop_datasets(query: exp.Expression) -> None:
+def drop_datasets(query: exp.Expr) -> None:
     """Name tables without project and dataset, which a harvest's tables have not."""
     for table in query.find_all(exp.Table):
         table.set("db", None)
         table.set("catalog", None)
 
 
-def widen_integers(query: exp.Expression) -> None:
+def widen_integers(query: exp.Expr) -> None:
     """Cast to 64 bits: INT is BigQuery's name for them, and DuckDB's for 32."""
     for cast in query.find_all(exp.Cast):
         if cast.to.this in _INTEGER_TYPES:
             cast.set("to", exp.DataType.build("BIGINT"))
 
 
-def refuse_fractions_as_integers(query: exp.Expression) -> None:
+def refuse_fractions_as_integers(query: exp.Expr) -> None:
     """Let only the text of an integer become one.
 
     DuckDB makes 20 of the texts '20.0' and '2e1'; of these BigQuery's SAFE_CAST makes NULL.
@@ -168,7 +168,7 @@ def refuse_fractions_as_integers(query: exp.Expression) -> None:
         )
 
 
-def number_offsets_from_zero(query: exp.Expression) -> None:
+def number_offsets_from_zero(query: exp.Expr) -> None:
     """Subtract 1 from the numbers of UNNEST: WITH OFFSET begins at 0, WITH ORDINALITY at 1.
 
     Left as they are, the first three of six values are two.
@@ -176,11 +176,11 @@ def number_offsets_from_zero(query: exp.Expression) -> None:
     for unnest in list(query.find_all(exp.Unnest)):
         offset = unnest.args.get("offset")
         select = unnest.find_ancestor(exp.Select)
-        if not isinstance(offset, exp.Expression) or select is None:
+        if not isinstance(offset, exp.Expr) or select is None:
             continue
         for column in list(select.find_all(exp.Column)):
             if column.name.lower() == offset.name.lower() and not column.table:
-                from_zero: exp.Expression = exp.paren(
+                from_zero: exp.Expr = exp.paren(
                     exp.Sub(this=column.copy(), expression=exp.Literal.number(1))
                 )
                 if column.arg_key == "expressions" and isinstance(column.parent, exp.Select):
@@ -188,16 +188,16 @@ def number_offsets_from_zero(query: exp.Expression) -> None:
                 column.replace(from_zero)
 
 
-def cut_aggregated_lists(query: exp.Expression) -> None:
+def cut_aggregated_lists(query: exp.Expr) -> None:
     """Take the first n of an aggregated list: DuckDB has no LIMIT inside ARRAY_AGG."""
     for aggregate in list(query.find_all(exp.ArrayAgg)):
         limit = aggregate.this
         if not isinstance(limit, exp.Limit):
             continue
         aggregate.set("this", limit.this)
-        whole = aggregate
+        whole: exp.Expr = aggregate
         while isinstance(whole.parent, (exp.IgnoreNulls, exp.RespectNulls)):
-            whole = whole.parent  # type: ignore[assignment]
+            whole = whole.parent
         whole.replace(
             exp.Anonymous(
                 this="LIST_SLICE",
@@ -206,7 +206,7 @@ def cut_aggregated_lists(query: exp.Expression) -> None:
         )
 
 
-def round_by_small_integers(query: exp.Expression) -> None:
+def round_by_small_integers(query: exp.Expr) -> None:
     """Cast the number of digits to 32 bits: DuckDB's ROUND takes no other type."""
     for rounding in query.find_all(exp.Round):
         digits = rounding.args.get("decimals")
@@ -215,7 +215,7 @@ def round_by_small_integers(query: exp.Expression) -> None:
             rounding.set("decimals", small)
 
 
-def order_by_expressions(query: exp.Expression) -> None:
+def order_by_expressions(query: exp.Expr) -> None:
     """Repeat an output's expression in ORDER BY where it is part of one and holds a query.
 
     DuckDB sorts by the name of such an output, and refuses the name inside an expression.
@@ -233,7 +233,7 @@ def order_by_expressions(query: exp.Expression) -> None:
                 column.replace(found.copy())
 
 
-def survive_impossible_angles(query: exp.Expression) -> None:
+def survive_impossible_angles(query: exp.Expr) -> None:
     """Make NULL of an ACOS outside its domain: it ends the query, and one odd header would do."""
     for angle in list(query.find_all(exp.Acos)):
         if isinstance(angle.this, (exp.Literal, exp.Neg)):

@@ -87,7 +87,7 @@ class DicomViews:
     statements: tuple[str, ...]
     """SQL that creates them over ``instances`` and ``series``."""
     sources: tuple[Source, ...]
-    """Of every attribute without members."""
+    """Of every attribute, members of sequences included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +117,15 @@ class _Shape:
         """DuckDB's type."""
         return self.single_type + "[]" * self.repeated
 
-    def leaves(self, prefix: str = "") -> Iterator[tuple[str, _Shape]]:
-        """Yield what has no members, with its path."""
+    def walk(self, prefix: str = "") -> Iterator[tuple[str, _Shape]]:
+        """Yield it and all that is inside, with their paths."""
         path = prefix + self.name
-        if not self.members:
-            yield path, self
+        yield path, self
         for member in self.members:
-            yield from member.leaves(f"{path}.")
+            yield from member.walk(f"{path}.")
 
 
-def dicom_views(
-    instances: pa.Schema, series: Sequence[str], uses: Mapping[str, Use]
-) -> DicomViews:
+def dicom_views(instances: pa.Schema, series: Sequence[str], uses: Mapping[str, Use]) -> DicomViews:
     """Build the views over the tables of an output.
 
     Parameters
@@ -150,8 +147,8 @@ def dicom_views(
         expression = _written(shape, source)
         columns.append(f'{expression} AS "{shape.name}"')
         sources += [
-            Source(path, leaf.vr, leaf.type, _leaf_source(leaf, source))
-            for path, leaf in shape.leaves()
+            Source(path, part.vr, part.type, _part_source(part, source))
+            for path, part in shape.walk()
         ]
         if shape.name == "SeriesInstanceUID":
             uid = expression
@@ -212,8 +209,7 @@ def _attributes(fields: Iterable[pa.Field]) -> tuple[Attribute, ...]:
 
 
 def _attribute(field: pa.Field, metadata: Mapping[str, str]) -> Attribute:
-    items = field.type.value_type if pa.types.is_list(field.type) else None
-    has_members = items is not None and pa.types.is_struct(items)
+    is_sequence = pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type)
     return Attribute(
         key=_key(metadata["tag"]),
         name=field.name,
@@ -221,7 +217,7 @@ def _attribute(field: pa.Field, metadata: Mapping[str, str]) -> Attribute:
         vr=metadata["vr"],
         vm=metadata["vm"],
         description=metadata["description"],
-        members=_attributes(items) if has_members else (),
+        members=_attributes(field.type.value_type) if is_sequence else (),
     )
 
 
@@ -290,13 +286,14 @@ def _source(shape: _Shape, *, has_header: bool) -> str:
     """Choose where an attribute outside items comes from: a sequence comes as a whole."""
     if not has_header:
         return COLUMN if shape.stored else ABSENT
-    as_stored = all(leaf.stored and leaf.vr not in ("DS", "IS") for _, leaf in shape.leaves())
-    return COLUMN if as_stored and (shape.members or shape.vr != "SQ") else HEADER
+    parts = [part for _, part in shape.walk()]
+    has_all = all(part.stored and (part.members or part.vr != "SQ") for part in parts)
+    return COLUMN if has_all and not any(part.vr in ("DS", "IS") for part in parts) else HEADER
 
 
-def _leaf_source(leaf: _Shape, source: str) -> str:
+def _part_source(part: _Shape, source: str) -> str:
     # a column of a sequence has the members that were asked for, and no others
-    return ABSENT if source == COLUMN and leaf.stored is None else source
+    return ABSENT if source == COLUMN and part.stored is None else source
 
 
 def _written(shape: _Shape, source: str) -> str:
@@ -323,7 +320,9 @@ def _from_column(shape: _Shape, value: str, depth: int) -> str:
         return f"coalesce(list_transform({value}, lambda {item}: {members}), [])"
     if shape.stored.vm == "1":
         single = _of_column(shape.vr, value)
-        return f"CASE WHEN {value} IS NULL THEN [] ELSE [{single}] END" if shape.repeated else single
+        return (
+            f"CASE WHEN {value} IS NULL THEN [] ELSE [{single}] END" if shape.repeated else single
+        )
     single = _of_column(shape.vr, "v")
     values = value if single == "v" else f"list_transform({value}, lambda v: {single})"
     return f"coalesce({values}, [])" if shape.repeated else _joined(shape, values)

@@ -21,7 +21,7 @@ class IndexQuery:
     """A query that runs on a harvest, and what it reads."""
 
     definition: IndexDefinition
-    query: exp.Expression
+    query: exp.Expr
     uses: dict[str, Use]
     """By keyword, or by the name of a column that no header has."""
 

@@ -52,7 +52,9 @@ HEADER_COLUMN: Final = "header"
 """Of the whole header, where it was asked for."""
 # all of a file's may take more than the 2 GiB of pa.string()
 _HEADER: Final = pa.field(
-    HEADER_COLUMN, pa.large_string(), metadata={"description": "all of it, as JSON (PS3.18 Annex F)"}
+    HEADER_COLUMN,
+    pa.large_string(),
+    metadata={"description": "all of it, as JSON (PS3.18 Annex F)"},
 )
 FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {HEADER_COLUMN}
 """Names that no attribute may have."""

@@ -124,7 +124,9 @@ def _add_dicom_views(connection: duckdb.DuckDBPyConnection, instances: str) -> N
     made = dicom_views(schema, series, attributes_of_indices())
     for statement in made.statements:
         connection.execute(statement)
-    columns = ", ".join(f"unnest(${number}) AS {name}" for number, name in enumerate(Source._fields, 1))
+    columns = ", ".join(
+        f"unnest(${number}) AS {name}" for number, name in enumerate(Source._fields, 1)
+    )
     connection.execute(
         f"CREATE TABLE {ATTRIBUTES} AS SELECT {columns}",
         [list(values) for values in zip(*made.sources, strict=True)],
@@ -220,7 +222,7 @@ def query_rows(output: str | OutputConfig, sql: str) -> list[dict[str, Any]]:
     HarvestError
         The SQL fails.
     """
-    with _querying(output) as connection:
+    with querying(output) as connection:
         result = connection.execute(sql)
         names = [column[0] for column in result.description or []]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
@@ -243,7 +245,7 @@ def query_text(output: str | OutputConfig, sql: str, width: int) -> str:
     OutputError, StoreUnavailable, HarvestError
         As `query_rows`.
     """
-    with _querying(output) as connection:
+    with querying(output) as connection:
         relation: duckdb.DuckDBPyRelation | None = connection.sql(sql)
         if relation is None:  # a statement without rows
             return ""
@@ -254,8 +256,16 @@ def query_text(output: str | OutputConfig, sql: str, width: int) -> str:
 
 
 @contextmanager
-def _querying(output: str | OutputConfig) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Connect for one query, and say what is wrong with it."""
+def querying(output: str | OutputConfig) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect for queries, and say what is wrong with one that fails.
+
+    Raises
+    ------
+    OutputError, StoreUnavailable
+        As `connect`.
+    HarvestError
+        A query fails.
+    """
     config = output_config(output) if isinstance(output, str) else output
     connection, tables = _connect(config)
     try:
