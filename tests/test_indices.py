@@ -14,6 +14,7 @@ import os
 import resource
 import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,13 +24,15 @@ import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from harvest.indices import WrittenIndex, write_indices
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
+from harvest.config import output_config
 from harvest.errors import ConfigError, HarvestError, OutputError
+from harvest.indices import WrittenIndex, write_indices
 from harvest.runner import run
 from tests import conftest, reference
+from tests.lab import Lab, servers
 from tests.lab.dicom import instance, item, items, save, uid
 from tests.lab.every_index import (
     IOP_TWICE,
@@ -42,6 +45,7 @@ from tests.lab.every_index import (
     write_ct_cohort,
 )
 from tests.lab.files import Source
+from tests.lab.servers import Upload
 from tests.reference import Instance, Row
 from tests.reference.bigquery import sorted_distinct
 from tests.reference.header import lenient
@@ -145,6 +149,24 @@ def test_against_the_reference(
     assert reference.differences(name, rows, expected) == []
     check_order(name, rows, read_again)
     assert indices[name].not_harvested == ()
+
+
+def test_a_folder_without_an_index(cohort: Cohort, scheduler: str, tmp_path: Path) -> None:
+    """Of objects below a prefix no collection is known; the keys name the instances."""
+    config = conftest.config_of(
+        tmp_path / "out",
+        {"prefix": str(cohort.series.parent)},
+        scheduler=scheduler,
+        read=READS["columns"],
+        # the index and the manifest lie there too
+        limits={"max_error_rate": 1.0},
+    )
+    run(config)
+    objects = tuple(each._replace(collection_id=None) for each in cohort.objects)
+    instances = read_cohort(cohort._replace(objects=objects), as_written=False)
+    for name, index in written(tmp_path / "out", tmp_path / "dest").items():
+        expected = reference.INDICES[name](instances)
+        assert reference.differences(name, rows_of(index), expected) == [], name
 
 
 def test_text_decides_what_is_regular(indices: dict[str, WrittenIndex], read: str) -> None:
@@ -284,12 +306,33 @@ def test_a_profile_that_lacks_attributes(
         assert pq.read_schema(found[name].path).names == columns
 
 
-def test_what_no_file_has(ct_output: Path, tmp_path: Path) -> None:
-    """The contrast agents were asked for; that they are null is no gap of the profile."""
-    (index,) = write_indices(str(ct_output), ["ct_index"], str(tmp_path))
-    assert index.not_found == ()
-    (index,) = write_indices(str(ct_output), ["volume_geometry_index"], str(tmp_path))
-    assert (index.not_harvested, index.not_found) == ((), ())
+def test_what_no_file_has(scheduler: str, tmp_path: Path) -> None:
+    """An attribute that was asked for and is in no file is no gap of the profile."""
+    output = harvested_alone(small_ct("CT small"), tmp_path, {"profile": "ct"}, scheduler)
+    (index,) = write_indices(str(output), ["ct_index"], str(tmp_path / "dest"))
+    assert index.rows == 1
+    assert index.not_harvested == ()
+    assert {"KVP", "ImageType", "PixelSpacing"} <= set(index.not_found)
+    assert {"Rows", "SOPClassUID", "SeriesInstanceUID"}.isdisjoint(index.not_found)
+
+
+def test_without_a_column_for_the_series(scheduler: str, tmp_path: Path) -> None:
+    """Nothing is a row of dicom_all, and nothing is said to be in no file that is in one."""
+    image = small_ct("CT small")
+    image.KVP = "120"
+    output = harvested_alone(image, tmp_path, {"profile": [], "tags": ["KVP"]}, scheduler)
+    (index,) = write_indices(str(output), ["ct_index"], str(tmp_path / "dest"))
+    assert index.rows == 0
+    assert "SeriesInstanceUID" in index.not_harvested
+    assert "KVP" not in {*index.not_harvested, *index.not_found}
+
+
+def harvested_alone(image: Dataset, folder: Path, read: dict[str, Any], scheduler: str) -> Path:
+    path = folder / "made" / "alone.dcm"
+    save(image, path)
+    return harvested(
+        place([Source("one", [path])], folder / "cohort"), folder / "out", read, scheduler
+    )
 
 
 def test_command(ct_output: Path, tmp_path: Path) -> None:
@@ -305,6 +348,26 @@ def test_command(ct_output: Path, tmp_path: Path) -> None:
     assert some.returncode == 0, some.stderr
     assert "ct_index" in json.dumps(json.loads(some.stdout))
     assert rows_of(tmp_path / "a" / "ct_index.parquet") == rows_of(tmp_path / "ct_index.parquet")
+
+
+def test_an_output_in_a_bucket(
+    lab: Lab, ct_output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.S3_ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.S3_SECRET_KEY)
+    prefix = f"indices/{uuid.uuid4()}"
+    uploads = [
+        Upload(f"{prefix}/{path.relative_to(ct_output)}", path)
+        for path in ct_output.rglob("*")
+        if path.is_file()
+    ]
+    servers.put_s3(lab.s3, servers.OUTPUT_BUCKET, uploads)
+    remote = output_config(f"s3://{servers.OUTPUT_BUCKET}/{prefix}", lab.s3.endpoint)
+    found = write_indices(remote, OF_CT, tmp_path / "remote")
+    for name, index in zip(OF_CT, found, strict=True):
+        local = written(ct_output, tmp_path / "local", [name])[name]
+        assert index.rows == local.rows > 0
+        assert pq.read_table(index.path).equals(pq.read_table(local.path), check_metadata=True)
 
 
 def test_wrong_use(ct_output: Path, tmp_path: Path) -> None:
