@@ -27,7 +27,16 @@ _INTEGER_TYPES: Final = (
     exp.DType.INT,
     exp.DType.BIGINT,
 )
-_INTEGER_TEXT: Final = r"\s*[+-]?([0-9]+|0[xX][0-9a-fA-F]+)\s*"
+_INTEGER_OF_TEXT: Final = r"""
+CASE WHEN typeof(x) <> 'VARCHAR'
+    OR regexp_full_match(CAST(x AS VARCHAR), '\s*[+-]?([0-9]+|0[xX][0-9a-fA-F]+)\s*')
+THEN TRY_CAST(x AS BIGINT) END
+"""
+_TEXT_OF_TIME: Final = """
+CASE WHEN typeof(x) = 'TIME' AND length(CAST(x AS VARCHAR)) > 8
+THEN rpad(CAST(x AS VARCHAR), CASE WHEN length(CAST(x AS VARCHAR)) > 12 THEN 15 ELSE 12 END, '0')
+ELSE CAST(x AS VARCHAR) END
+"""
 
 
 class UnknownSql(HarvestError):
@@ -145,27 +154,26 @@ def refuse_fractions_as_integers(query: exp.Expr) -> None:
     DuckDB makes 20 of the texts '20.0' and '2e1'; of these BigQuery's SAFE_CAST makes NULL.
     """
     for cast in list(query.find_all(exp.TryCast)):
-        if cast.to.this not in _INTEGER_TYPES:
-            continue
-        value = cast.this
-        is_other_text = exp.and_(
-            exp.EQ(
-                this=exp.Anonymous(this="TYPEOF", expressions=[value.copy()]),
-                expression=exp.Literal.string("VARCHAR"),
-            ),
-            exp.not_(
-                exp.Anonymous(
-                    this="REGEXP_FULL_MATCH",
-                    expressions=[
-                        exp.Cast(this=value.copy(), to=exp.DataType.build("VARCHAR")),
-                        exp.Literal.string(_INTEGER_TEXT),
-                    ],
-                )
-            ),
-        )
-        cast.replace(
-            exp.Case(ifs=[exp.If(this=is_other_text, true=exp.null())], default=cast.copy())
-        )
+        if cast.to.this in _INTEGER_TYPES:
+            cast.replace(_filled(_INTEGER_OF_TEXT, cast.this))
+
+
+def write_times_by_thousands(query: exp.Expr) -> None:
+    """Write the fraction of a second with three or six digits, as BigQuery does; DuckDB cuts zeros.
+
+    The text of 09:05:00.250 would be that of 09:05:00.25.
+    """
+    for cast in list(query.find_all(exp.Cast)):
+        if not isinstance(cast, exp.TryCast) and cast.to.this in exp.DataType.TEXT_TYPES:
+            cast.replace(_filled(_TEXT_OF_TIME, cast.this))
+
+
+def _filled(duckdb: str, value: exp.Expr) -> exp.Expr:
+    """Put a value in the place of ``x`` in an expression of DuckDB's."""
+    filled = sqlglot.parse_one(duckdb, read="duckdb")
+    for place in list(filled.find_all(exp.Column)):
+        place.replace(value.copy())
+    return filled
 
 
 def number_offsets_from_zero(query: exp.Expr) -> None:
@@ -246,6 +254,7 @@ def survive_impossible_angles(query: exp.Expr) -> None:
 RULES: Final[tuple[Rule, ...]] = (
     drop_datasets,
     widen_integers,
+    write_times_by_thousands,
     refuse_fractions_as_integers,
     number_offsets_from_zero,
     cut_aggregated_lists,
