@@ -93,8 +93,8 @@ def describe_pixels(window: Window, header: Header) -> PixelDescription | NeedMo
     Parameters
     ----------
     window
-        The window that `header` was read from. It needs the bytes that `locate_pixels` needs, and
-        no others.
+        The window that `header` was read from. It needs the bytes that `locate_pixels` needs, the
+        first 16, and no others.
     header
         Read with `PIXEL_SELECTION`, or with any selection that has `PIXEL_ATTRIBUTES`.
 
@@ -120,7 +120,6 @@ def describe_pixels(window: Window, header: Header) -> PixelDescription | NeedMo
         "samples_per_pixel": _value(header, "SamplesPerPixel"),
         "bits_allocated": _value(header, "BitsAllocated"),
         "photometric_interpretation": _value(header, "PhotometricInterpretation"),
-        "preamble": window.beginning[:TIFF_HEADER_BYTES],
     }
     if not header.pixel_area:
         return PixelDescription(**facts)
@@ -148,6 +147,7 @@ def _place(window: Window, header: Header) -> dict[str, Any]:
         "basic_bytes": basic,
         "extended": area.extended,
         "extended_lengths": area.extended_lengths,
+        "preamble": window.read(0, TIFF_HEADER_BYTES),
     }
 
 

@@ -218,7 +218,7 @@ def _confirm_basic(
 
     Returns the offset of the delimiter behind the last frame.
     """
-    chosen = [0, *wraps]
+    chosen = [0, *(each for each in wraps if each < len(starts) - 1)]
     found = yield from _heads(source, pixels, [starts[each] for each in chosen])
     for each, head in zip(chosen, found, strict=True):
         stop = starts[each + 1] if each + 1 < len(starts) else source.size
