@@ -26,6 +26,7 @@ PIXEL_TAGS: Final = {
 }
 BASIC_OFFSET_REACH: Final = 2**32
 """A Basic Offset Table counts bytes in 32 bits."""
+BOTH_FILLED: Final = "an extended table beside a filled basic one"
 _NATIVE = b"\xe0\x7f\x10\x00OW\0\0"
 _AREA_LIMITS = HeaderLimits(elements=100)  # PS3.6 knows seven elements of this group
 
@@ -65,14 +66,28 @@ class Pixels(NamedTuple):
     issues: tuple[PixelIssue, ...] = ()
 
 
-class _Area(NamedTuple):
+class Span(NamedTuple):
+    """Where a value is."""
+
+    offset: int
+    """Absolute offset of its first byte."""
+    length: int
+    """In bytes."""
+
+
+class PixelArea(NamedTuple):
     """The elements of group 7FE0, by their lengths."""
 
     keyword: str
+    """Of the pixel element."""
     value: int
+    """Absolute offset of the pixel value's first byte."""
     length: int
-    extended: int | None
-    extended_lengths: int | None
+    """Of the pixel value in bytes, or `UNDEFINED`."""
+    extended: Span | None
+    """The Extended Offset Table."""
+    extended_lengths: Span | None
+    """The Extended Offset Table Lengths."""
 
 
 def locate_pixels(window: Window, header: Header, number_of_frames: int) -> Pixels | NeedMore:
@@ -107,7 +122,7 @@ def locate_pixels(window: Window, header: Header, number_of_frames: int) -> Pixe
             native = _plain_native(window, header.end)
             if native is not None:
                 return native
-        area = _find_pixel_element(window, header)
+        area = find_pixel_area(window, header)
         if area is None:
             return Pixels(OffsetTable.NO_PIXEL_DATA)
         if area.length != UNDEFINED:
@@ -129,29 +144,50 @@ def _plain_native(window: Window, end: int) -> Pixels | None:
     return Pixels(OffsetTable.NATIVE, None, None, end + len(expected))
 
 
-def _find_pixel_element(window: Window, header: Header) -> _Area | None:
+def find_pixel_area(window: Window, header: Header) -> PixelArea | None:
+    """Walk over the heads of a pixel area's elements.
+
+    Parameters
+    ----------
+    window
+        The window that `header` was read from.
+    header
+        Its whole header; its data set is not deflated.
+
+    Returns
+    -------
+    PixelArea or None
+        None where group 7FE0 has no pixel element.
+
+    Raises
+    ------
+    Missing
+        Some of the bytes are not known yet.
+    ObjectError
+        As `locate_pixels` raises it.
+    """
     walk = Walk(window, _AREA_LIMITS, little_endian=header.little_endian)
     position = header.end
-    lengths: dict[int, int] = {}
+    tables: dict[int, Span] = {}
     while position < window.size:
         walk.count()
         tag, _, length, value = walk.element_header(position, header.implicit)
         if tag in PIXEL_TAGS:
-            return _Area(
+            return PixelArea(
                 PIXEL_TAGS[tag],
                 value,
                 length,
-                lengths.get(EXTENDED_OFFSET_TABLE),
-                lengths.get(EXTENDED_OFFSET_TABLE_LENGTHS),
+                tables.get(EXTENDED_OFFSET_TABLE),
+                tables.get(EXTENDED_OFFSET_TABLE_LENGTHS),
             )
         if tag >> 16 != PIXEL_GROUP or length == UNDEFINED:
             return None
-        lengths[tag] = length
+        tables[tag] = Span(value, length)
         position = value + length
     raise ObjectError(ErrorKind.TRUNCATED, "the object ends inside its pixel area")
 
 
-def _native(window: Window, area: _Area) -> Pixels:
+def _native(window: Window, area: PixelArea) -> Pixels:
     end = area.value + area.length
     issues: tuple[PixelIssue, ...] = ()
     if end > window.size:
@@ -162,7 +198,7 @@ def _native(window: Window, area: _Area) -> Pixels:
     return Pixels(OffsetTable.NATIVE, None, problem, area.value, issues)
 
 
-def _encapsulated(window: Window, header: Header, area: _Area, number_of_frames: int) -> Pixels:
+def _encapsulated(window: Window, header: Header, area: PixelArea, number_of_frames: int) -> Pixels:
     if area.value + 8 > window.size:
         return Pixels(
             OffsetTable.EMPTY,
@@ -183,20 +219,23 @@ def _encapsulated(window: Window, header: Header, area: _Area, number_of_frames:
     return Pixels(kind, length // width, "; ".join(problems) or None, area.value, issues)
 
 
-def _kind(area: _Area, basic: int) -> tuple[OffsetTable, int, int]:
+def _kind(area: PixelArea, basic: int) -> tuple[OffsetTable, int, int]:
     """Tell the kind of table, its length in bytes and the bytes of one entry."""
-    if area.extended:
-        return (OffsetTable.BOTH if basic else OffsetTable.EXTENDED), area.extended, 8
+    if area.extended and area.extended.length:
+        return (OffsetTable.BOTH if basic else OffsetTable.EXTENDED), area.extended.length, 8
     return (OffsetTable.BASIC if basic else OffsetTable.EMPTY), basic, 4
 
 
 def _table_problems(
-    window: Window, area: _Area, basic: int, length: int, width: int, number_of_frames: int
+    window: Window, area: PixelArea, basic: int, length: int, width: int, number_of_frames: int
 ) -> list[str]:
     problems = []
-    if area.extended and basic:
-        problems.append("an extended table beside a filled basic one")
-    if area.extended is not None and area.extended != (area.extended_lengths or 0):
+    extended, extended_lengths = (
+        span.length if span else 0 for span in (area.extended, area.extended_lengths)
+    )
+    if extended and basic:
+        problems.append(BOTH_FILLED)
+    if area.extended is not None and extended != extended_lengths:
         problems.append("the extended table and its lengths differ in size")
     if length % width:
         problems.append(f"{length} bytes are no whole number of entries")

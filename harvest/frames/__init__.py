@@ -1,0 +1,133 @@
+"""Where each frame of an object lies: from its tables, by arithmetic, or by a scan of its items.
+
+Pure: `locate_frames` asks for ranges of bytes and is sent them, whoever reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from ..offsets import BOTH_FILLED
+from ..ranges import BRIDGED_BYTES
+from .asking import Asking, Source
+from .codecs import Codec
+from .description import (
+    PIXEL_ATTRIBUTES,
+    PIXEL_SELECTION,
+    PixelDescription,
+    describe_pixels,
+)
+from .fragments import join_fragments
+from .native import locate_native
+from .ranges import ByteRange, FrameRanges, FrameSource, Stop, Unlocatable, Why, Wrong
+from .scan import ITEM_HEAD, scan_frames
+from .tables import read_basic, read_extended
+from .tiff import has_directory, read_tiff
+
+__all__ = [
+    "PIXEL_ATTRIBUTES",
+    "PIXEL_SELECTION",
+    "Asking",
+    "ByteRange",
+    "FrameRanges",
+    "FrameSource",
+    "PixelDescription",
+    "Unlocatable",
+    "Why",
+    "describe_pixels",
+    "join_fragments",
+    "locate_frames",
+]
+
+
+def locate_frames(
+    pixels: PixelDescription, *, scan: bool, request_bytes: int = BRIDGED_BYTES
+) -> Asking[FrameRanges | Unlocatable]:
+    """Find out where each frame of an object lies.
+
+    A generator: it yields a `ByteRange`, is sent exactly these bytes, and so on; its return value
+    is the answer. It asks for no byte twice. Native pixels need none.
+
+    Parameters
+    ----------
+    pixels
+        Of the object.
+    scan
+        Whether to walk over all items where no table is right.
+    request_bytes
+        How many bytes cost as much as one more request; fragments of more are hopped over.
+
+    Returns
+    -------
+    FrameRanges or Unlocatable
+        The ranges, or why there are none. A table that is wrong in any respect is told in
+        ``problem`` and not used.
+
+    Raises
+    ------
+    ValueError
+        Other bytes were sent than were asked for.
+    """
+    source = Source(pixels.size, request_bytes)
+    problems: list[str] = []
+    try:
+        found = yield from _locate(source, pixels, scan, problems)
+    except Stop as stop:
+        return Unlocatable(stop.why, stop.reason, "; ".join(problems) or None)
+    told = [*problems, *([found.problem] if found.problem else [])]
+    return replace(found, problem="; ".join(told) or None)
+
+
+def _locate(
+    source: Source, pixels: PixelDescription, scan: bool, problems: list[str]
+) -> Asking[FrameRanges]:
+    frames = _number_of_frames(pixels)
+    if pixels.value_length is not None:
+        return locate_native(pixels, frames)
+    if pixels.codec is Codec.STREAM:
+        raise Stop(Why.STREAM, "video has no boundaries between frames")
+    if pixels.basic_bytes is None:
+        raise Stop(Why.MALFORMED, "the Basic Offset Table's item is missing")
+    first = pixels.value_offset + ITEM_HEAD + pixels.basic_bytes
+    if _has_extended(pixels) and pixels.basic_bytes:
+        problems.append(BOTH_FILLED)
+    for read in _tables(pixels):
+        try:
+            return (yield from read(source, pixels, first, frames))
+        except Wrong as wrong:
+            problems.append(str(wrong))
+    if first > source.size:
+        raise Stop(Why.TRUNCATED, "the object ends before its fragments")
+    if not scan:
+        raise Stop(Why.NO_TABLE, "no offset table" if not problems else "no offset table is right")
+    return (yield from scan_frames(source, pixels, first, frames))
+
+
+def _has_extended(pixels: PixelDescription) -> bool:
+    return pixels.extended is not None and pixels.extended.length > 0
+
+
+def _tables(
+    pixels: PixelDescription,
+) -> Iterator[Callable[[Source, PixelDescription, int, int], Asking[FrameRanges]]]:
+    """Yield what reads the tables that an object has, the most telling first."""
+    if _has_extended(pixels):
+        yield read_extended
+    if pixels.basic_bytes:
+        yield read_basic
+    if has_directory(pixels):
+        yield read_tiff
+
+
+def _number_of_frames(pixels: PixelDescription) -> int:
+    """Return Number of Frames of an object whose pixels can be reached."""
+    if pixels.codec is Codec.ELSEWHERE:
+        raise Stop(Why.ELSEWHERE, "the pixels are on a JPIP server")
+    if pixels.keyword is None:
+        raise Stop(Why.NO_PIXEL_DATA, "no pixel data")
+    if pixels.deflated:
+        raise Stop(Why.DEFLATED, "the data set is deflated as a whole")
+    if pixels.frames is None:
+        raise Stop(Why.UNCLEAR, "Number of Frames cannot be read")
+    return pixels.frames
