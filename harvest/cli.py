@@ -470,6 +470,58 @@ def columns(
 
 
 @main.command()
+@click.argument("urls", metavar="URL...", nargs=-1, required=True)
+@click.option("--dest", type=Path, metavar="FILE", help="Write a frame index, as Parquet.")
+@click.option("--no-scan", is_flag=True, help="Believe tables only; never walk over the items.")
+@_endpoint
+@_region
+@click.option("--transport", type=click.Choice(["obstore", "sdk"]), default="obstore")
+@click.option("--credentials", is_flag=True, help="Send the environment's credentials.")
+@_allow_http
+@_json
+@_reporting
+def frames(
+    urls: tuple[str, ...],
+    dest: Path | None,
+    no_scan: bool,
+    endpoint: str | None,
+    region: str | None,
+    transport: str,
+    credentials: bool,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
+    """Tell where the frames of objects lie: by their tables, or by a walk over their items.
+
+    \b
+    Examples:
+      harvest frames slide.dcm
+      harvest frames s3://idc-open-data/<series uuid>/<instance uuid>.dcm --dest frames.parquet
+    """
+    from .frame_table import located, write_frames
+    from .show import print_json, print_table
+
+    source = {
+        "endpoint": endpoint,
+        "region": region,
+        "transport": transport,
+        "anonymous": not credentials,
+        "allow_http": allow_http,
+    }
+    found = [located(url, scan=not no_scan, **source) for url in urls]
+    if dest is not None:
+        write_frames([each.row for each in found if each.row is not None], dest)
+    if as_json:
+        print_json([each.report() for each in found])
+    else:
+        print_table(
+            ["object", "frames", "source", "requests", "bytes read", "remark"],
+            [each.shown() for each in found],
+        )
+    return None
+
+
+@main.command()
 @click.argument("url")
 @_endpoint
 @_region

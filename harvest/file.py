@@ -116,6 +116,29 @@ class DicomFile(io.RawIOBase):
         self._position = start + len(data) if data else self._position
         return data
 
+    def pread(self, start: int, stop: int) -> bytes:
+        """Read bytes `start` to `stop` by one request, if they are not known; for many threads.
+
+        Raises
+        ------
+        ObjectError
+            The object cannot be read, or ends before.
+        """
+        known = self._held.read(start, stop)
+        if known is not None:
+            return known
+        data = self._fetch.get(start, stop)
+        if len(data) != stop - start:
+            raise ObjectError(ErrorKind.TRUNCATED, "the object ends before the bytes asked for")
+        return data
+
+    def prefetch(self, start: int, stop: int) -> None:
+        """Read bytes `start` to `stop` by one request, to be read from memory then."""
+        stop = min(stop, self.size)
+        if self._held.read(start, stop) is None:
+            begin = min(self._held.reach(start), stop)
+            self._held.add(begin, self.pread(begin, stop))
+
     def readall(self) -> bytes:
         """Read all that is left."""
         return self.read()
@@ -188,8 +211,8 @@ class _Held:
             del self._starts[gone], self._segments[gone]
 
 
-def open(url: str, **source: Any) -> DicomFile:  # noqa: A001 - as io.open and gzip.open
-    """Open a DICOM object as a file that pydicom and highdicom read by few requests.
+def open_object(url: str, **source: Any) -> DicomFile:
+    """Open an object as a file.
 
     Parameters
     ----------
@@ -197,11 +220,6 @@ def open(url: str, **source: Any) -> DicomFile:  # noqa: A001 - as io.open and g
         ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
     **source
         Keys of the config's ``source:`` section, such as ``endpoint``.
-
-    Returns
-    -------
-    DicomFile
-        Seekable and read-only; it counts ``requests`` and ``bytes_read``.
 
     Raises
     ------
