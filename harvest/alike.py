@@ -319,7 +319,8 @@ class Likeness(Generic[Values]):
             field = _SHORT if value == found.start + 8 and not found.implicit else _LONG
             walked = length == UNDEFINED or (kept is not None and holds_items(tag, vr, kept[1]))
             longest = self._limits.value_bytes
-            if self._selection.everything and is_bulk(tag, vr):
+            named = kept is not None and kept[0] != tag
+            if self._selection.everything and not named and is_bulk(tag, vr):
                 longest = min(longest, INLINE_BULK_BYTES)
             steps.append(
                 _Step(

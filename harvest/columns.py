@@ -21,7 +21,7 @@ from .progress import Progress, Silent
 from .schema import attributes_of, columns_schema
 from .table import finished, read_parquet, write_parquet
 from .tags import Wanted
-from .union import conform, united
+from .union import conform, known_members, united
 
 _ROWS: Final = 2_000
 """Made at once: a header is a hundred times as long as text as it is in columns."""
@@ -78,7 +78,7 @@ def write_columns(
         for batch in _batches(opened, files):
             maker.rows(batch)
     found = maker.converter.attributes()
-    schema = columns_schema(united([found]) if wanted.open else found)
+    schema = columns_schema(known_members(united([found])) if wanted.open else found)
     made = (conform(maker.batch(batch), schema) for batch in _batches(opened, files))
     progress.message("making the columns")
     written = write_parquet(

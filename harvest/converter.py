@@ -6,9 +6,9 @@ is wanted, or every member of a sequence, whatever appears becomes one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, count
 from typing import Any, Final, NamedTuple
 
 from .elements import (
@@ -39,6 +39,10 @@ from .tags import (
 from .values import Encoding, NotPlain, Unfit, convert, plain_converter
 from .walk import META_GROUP
 
+MOST_LEVELS: Final = 24
+"""Of sequences inside each other that become columns; Arrow's formats end a few levels below."""
+MOST_FOUND: Final = 10_000
+"""Attributes that become columns of one part without having been named."""
 RAW_BYTES: Final = 1024
 """How much of a value that does not fit is kept in ``issues``."""
 
@@ -101,7 +105,7 @@ class Converter:
     """
 
     def __init__(self, wanted: Wanted) -> None:
-        self._level = _Level(wanted.attributes, wanted.everything, "", wanted.skipped)
+        self._level = _Level(wanted.attributes, wanted.everything, "", wanted.skipped, count(1))
 
     def attributes(self) -> tuple[Attribute, ...]:
         """Return the attributes that are wanted, and those that were wanted and have appeared."""
@@ -144,14 +148,17 @@ class Converter:
         columns: Columns = {}
         misfits: Misfits = {}
         issues: list[Issue] = []
-        for key, element in elements.items():
+        for key, element in self._level.candidates(elements):
             column = self._level.column(key, element, dataset)
             if column is not None:
+                if column.problem:
+                    misfits[element.tag] = [_refused(element, column, "")]
+                    continue
                 columns[column.attribute.name] = _top_value(element, column, encoding, issues)
                 if issues:
                     misfits[element.tag] = issues
                     issues = []
-        return columns, misfits
+        return columns, dict(sorted(misfits.items()))
 
     def changed(self, changed: DataSet, dataset: DataSet, values: Values) -> Changed | None:
         """Convert the elements in which a header differs from one whose values are known.
@@ -187,8 +194,10 @@ class _Column(NamedTuple):
     attribute: Attribute
     plain: Callable[[bytes], Any] | None
     """The fast way to a value."""
-    items: _Level | None
+    items: _Level | None = None
     """Of a sequence."""
+    problem: str | None = None
+    """Why it is no column in spite of all."""
 
 
 _Place = tuple[int, bytes, bool, bool]
@@ -208,6 +217,10 @@ class _Level:
         Of the sequence.
     skipped
         Paths of attributes that do not.
+    found
+        Counts the columns that appear, at all levels.
+    levels
+        Of sequences around.
     """
 
     def __init__(
@@ -216,8 +229,12 @@ class _Level:
         everything: bool,
         path: str,
         skipped: frozenset[str],
+        found: count[int],
+        levels: int = 0,
     ) -> None:
-        self._everything = everything
+        self._everything = everything and path not in skipped
+        self._found = found
+        self._levels = levels
         self._path = path
         self._skipped = skipped
         self._named = {each.key: self._column(each) for each in attributes}
@@ -225,12 +242,24 @@ class _Level:
         self._places: dict[_Place, _Column | None] = {}
 
     def _column(self, attribute: Attribute) -> _Column:
-        items = (
-            _Level(attribute.members, attribute.open, attribute.path, self._skipped)
-            if attribute.vr == "SQ"
-            else None
+        if attribute.vr != "SQ":
+            return _Column(attribute, plain_converter(attribute))
+        everything = self._everything or attribute.open
+        items = _Level(
+            attribute.members,
+            everything,
+            attribute.path,
+            self._skipped,
+            self._found,
+            self._levels + 1,
         )
-        return _Column(attribute, plain_converter(attribute), items)
+        return _Column(attribute, None, items)
+
+    def candidates(self, elements: DataSet) -> Iterable[tuple[Key, Element]]:
+        """Return the elements that may become columns."""
+        if self._everything or len(elements) <= len(self._named):
+            return elements.items()
+        return [(key, elements[key]) for key in self._named if key in elements]
 
     def column(self, key: Key, element: Element, dataset: DataSet) -> _Column | None:
         """Return the column of an element, None where it becomes none."""
@@ -239,7 +268,8 @@ class _Level:
             return named
         creator = _creator(element.tag, dataset) if element.tag & 0x10000 else b""
         untyped = element.vr is None or element.vr in BINARY_VRS
-        place = element.tag, creator, element.items is not None, untyped
+        items = element.items is not None or element.vr == "SQ"
+        place = element.tag, creator, items, untyped
         try:
             return self._places[place]
         except KeyError:
@@ -251,7 +281,7 @@ class _Level:
         if not self._everything:
             return set()
         found = (self.column(key, element, dataset) for key, element in elements.items())
-        return {column.attribute.name for column in found if column is not None}
+        return {each.attribute.name for each in found if each is not None and not each.problem}
 
     def _find(self, tag: int, creator: bytes, items: bool, untyped: bool) -> _Column | None:
         key: Key = tag
@@ -266,16 +296,21 @@ class _Level:
             return None
         found = key, attribute.vr == "SQ"
         if found not in self._appeared:
-            self._appeared[found] = self._column(replace(attribute, open=attribute.vr == "SQ"))
+            self._appeared[found] = self._new(attribute)
         return self._appeared[found]
+
+    def _new(self, attribute: Attribute) -> _Column:
+        if attribute.vr == "SQ" and self._levels >= MOST_LEVELS:
+            return _Column(attribute, None, problem="too_deep")
+        if next(self._found) > MOST_FOUND:
+            return _Column(attribute, None, problem="too_many_columns")
+        return self._column(replace(attribute, open=attribute.vr == "SQ"))
 
     def attributes(self) -> tuple[Attribute, ...]:
         """Return the attributes of the columns: the named ones, then the others in tag order."""
-        others = [column for column in self._appeared.values() if column is not None]
+        others = [each for each in self._appeared.values() if each and not each.problem]
         others.sort(key=lambda column: tag_order(column.attribute))
-        made = [_with_items(column) for column in (*self._named.values(), *others)]
-        # nothing can be told of a sequence of which no member has appeared
-        return tuple(each for each in made if each.vr != "SQ" or each.members)
+        return tuple(_with_items(column) for column in (*self._named.values(), *others))
 
 
 def _with_items(column: _Column) -> Attribute:
@@ -296,7 +331,7 @@ def _creator(tag: int, dataset: DataSet) -> bytes:
 
 def _top_value(element: Element, column: _Column, encoding: Encoding, issues: list[Issue]) -> Any:
     """Convert an element that is in no item, the fast way if that will do."""
-    attribute, plain, _ = column
+    attribute, plain = column.attribute, column.plain
     if plain is not None and element.value and element.vr in (attribute.vr, None):
         try:
             return plain(element.value)
@@ -351,11 +386,21 @@ def _item(
 ) -> Columns:
     encoding = inner_encoding(item, around)
     values: Columns = {}
-    for key, element in item.items():
+    for key, element in level.candidates(item):
         column = level.column(key, element, item)
-        if column is not None:
+        if column is None:
+            continue
+        if column.problem:
+            issues.append(_refused(element, column, prefix))
+        else:
             values[column.attribute.name] = _value(element, column, encoding, issues, prefix)
     return values
+
+
+def _refused(element: Element, column: _Column, prefix: str) -> Issue:
+    """Tell of what is no column in spite of all."""
+    path = f"{prefix}{keyword_of(column.attribute.key)}"
+    return issue(path, column.problem or "", element.value)
 
 
 def issue(path: str, problem: str, raw: bytes | None = None) -> Issue:

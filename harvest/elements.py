@@ -112,7 +112,7 @@ class Selection:
         found
             The data set so far, where private creators are looked up.
         """
-        rest = _EVERYTHING if self.everything else None
+        rest = EVERYTHING if self.everything else None
         if tag in self.public:
             return tag, self.public[tag] or rest
         private = self._find_private(tag, found)
@@ -134,10 +134,11 @@ class Selection:
         private = PrivateTag(group, name, element & 0xFF)
         if private not in self.private:
             return None
-        return private, self.private[private] or (_EVERYTHING if self.everything else None)
+        return private, self.private[private] or (EVERYTHING if self.everything else None)
 
 
-_EVERYTHING: Final = Selection(everything=True, top=False)
+EVERYTHING: Final = Selection(everything=True, top=False)
+"""Of items that nobody has named."""
 NOTHING: Final = Selection(top=False)
 """Nothing is kept: not even what tells how other values are encoded."""
 NOTHING.public.clear()

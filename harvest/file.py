@@ -132,6 +132,10 @@ class DicomFile(io.RawIOBase):
             raise ObjectError(ErrorKind.TRUNCATED, "the object ends before the bytes asked for")
         return data
 
+    def holds(self, start: int, stop: int) -> bool:
+        """Tell whether bytes `start` to `stop` need no request."""
+        return self._held.read(start, min(stop, self.size)) is not None
+
     def prefetch(self, start: int, stop: int) -> None:
         """Read bytes `start` to `stop` by one request, to be read from memory then."""
         stop = min(stop, self.size)

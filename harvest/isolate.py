@@ -88,9 +88,9 @@ def read_in_pieces(
                 continue
             # once more: this one death may have had a cause outside
             if not read(piece):
-                _write_killed(piece, output, columns.schema(()))
+                _write_killed(piece, output, columns.schema((), of_a_part=True))
         finished.append(take_part(output, piece, columns.fixed))
-    schema = columns.schema(table.schema for table in finished)
+    schema = columns.schema((table.schema for table in finished), of_a_part=True)
     batches = [conform(batch, schema) for table in finished for batch in table.to_batches()]
     table = pa.Table.from_batches(batches, schema)
     write_part(output, part, table)

@@ -8,7 +8,7 @@ find frames by it and never walk over the pixel data.
 from __future__ import annotations
 
 import io
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -130,24 +130,24 @@ class IndexedFile(io.RawIOBase):
         if piece.data is not None:
             return piece.data[at : at + length]
         start = piece.start + at
-        self._expect(start)
+        self._expect(start, length)
         self.file.seek(start)
         return self.file.read(length)
 
-    def _expect(self, start: int) -> None:
+    def _expect(self, start: int, length: int) -> None:
         """Read a frame that is begun as a whole, and more of those behind it each time."""
-        frame = bisect_left(self._offsets, start)
-        if frame == len(self._offsets) or self._offsets[frame] != start:
+        frame = bisect_right(self._offsets, start) - 1
+        begun = frame >= 0 and start - self._offsets[frame] <= ITEM_HEAD_BYTES
+        if not begun or self.file.holds(start, start + length):
             return
-        if frame != self._last:  # its first bytes may be asked for twice
-            self._ahead = min(2 * self._ahead, MOST_FRAMES_AHEAD) if frame == self._last + 1 else 1
+        self._ahead = min(2 * self._ahead, MOST_FRAMES_AHEAD) if frame == self._last + 1 else 1
         self._last = frame
-        end = stop = start + self._lengths[frame]
+        end = stop = self._offsets[frame] + self._lengths[frame]
         for number in range(frame + 1, min(frame + self._ahead, len(self._offsets))):
             end = self._offsets[number] + self._lengths[number]
             if end - start > MOST_AHEAD_BYTES:
                 break
-            stop = end
+            stop, self._last = end, number
         # who reads a frame looks whether another fragment of it follows
         self.file.prefetch(start, stop + ITEM_HEAD_BYTES)
 

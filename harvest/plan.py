@@ -67,7 +67,9 @@ class Plan:
 
 def asked(config: Config) -> dict[str, Any]:
     """Return what of a config makes a plan; two configs that differ elsewhere share it."""
+    skip = {"skip": sorted(config.read.skip)} if config.read.skip else {}
     return {
+        **skip,
         "cohort": config.cohort.model_dump(exclude_none=True),
         "cloud": config.source.cloud,
         "profile": list(config.read.profiles),
@@ -135,9 +137,10 @@ def check_output(output: Output, config: Config) -> Plan | None:
             )
         return None
     now = asked(config)
-    differing = [name for name in now if now[name] != plan.asked.get(name)]
+    names = {**now, **plan.asked}
+    differing = [name for name in names if now.get(name) != plan.asked.get(name)]
     if differing:
-        changes = "; ".join(f"{n}: {plan.asked.get(n)!r}, now {now[n]!r}" for n in differing)
+        changes = "; ".join(f"{n}: {plan.asked.get(n)!r}, now {now.get(n)!r}" for n in differing)
         raise OutputError(
             f"output {output.location} belongs to another plan ({changes}): "
             "name another output, or restore the config"

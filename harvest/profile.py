@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from .errors import ConfigError
-from .tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path
+from .tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path, skip_path
 
 Location = tuple[str | int, ...]
 Mistake = tuple[Location, str]
@@ -60,17 +60,27 @@ def resolve(profiles: Sequence[str], tags: Sequence[str], skip: Sequence[str] = 
             named += [(_PROFILE, f"profile {name}: ", tag) for tag in _profile_tags(name, mistakes)]
     named += [(("tags", number), "read.tags: ", tag) for number, tag in enumerate(tags)]
     paths = _paths(named, mistakes)
-    left_out = _paths(
-        [(("skip", number), "read.skip: ", tag) for number, tag in enumerate(skip)], mistakes
-    )
-    skipped = frozenset(path[-1].path for path in left_out)
+    skipped = _skipped(skip, {path[-1].path for path in paths}, mistakes)
     wanted = Wanted(merge_paths(paths), ALL in profiles, skipped)
-    mistakes += [
-        (("skip",), f"read.skip: {path[-1].path} is named in the profile or the tags")
-        for path in left_out
-        if path in paths
-    ]
+    if skipped and not wanted.open:
+        text = "read.skip: every column is named, so that there is nothing to skip"
+        mistakes.append((("skip",), text))
     return Resolved(wanted, tuple(mistakes))
+
+
+def _skipped(skip: Sequence[str], named: set[str], mistakes: list[Mistake]) -> frozenset[str]:
+    paths = set()
+    for number, tag in enumerate(skip):
+        location: Location = ("skip", number)
+        try:
+            path = skip_path(tag)
+        except UnknownTag as unknown:
+            mistakes.append((location, f"read.skip: {unknown}"))
+            continue
+        if path in named:
+            mistakes.append((location, f"read.skip: {path} is named in the profile or the tags"))
+        paths.add(path)
+    return frozenset(paths)
 
 
 def _paths(

@@ -21,6 +21,7 @@ from .publish import FinalFile, Tables, check_room, final_files
 from .table import (
     Part,
     PublishedFile,
+    is_same,
     parquet_schema,
     part_schema,
     read_json,
@@ -90,12 +91,17 @@ def publish_retry(
         file["name"]: PublishedFile(**file)
         for file in read_json(output, MANIFEST)["tables"]["instances"]
     }
-    before = parquet_schema(output, next(iter(committed)))
-    schema = columns.schema([before, *(part_schema(output, part) for part in retry.parts)])
+    # a retry that was killed may have left some files with other columns, and no word of it
+    before = {name: parquet_schema(output, name) for name in committed}
+    read_again = [part_schema(output, part) for part in retry.parts]
+    schema = columns.schema([*before.values(), *read_again])
     tables = Tables(plan, output, schema, lease)
     for file in final_files(plan):
         new = _replacements(file, plan, output, columns, schema, again)
-        if new is None and before.equals(schema):
+        same = before[file.name].equals(schema) and (
+            columns.fixed is not None or is_same(output, committed[file.name])
+        )
+        if new is None and same:
             kept = [name for name in COUNTED_COLUMNS if name in schema.names]
             tables.keep(file, committed[file.name], read_parquet(output, file.name, kept))
         else:

@@ -121,14 +121,20 @@ def _tag_text(attribute: Attribute) -> str:
 
 
 def _attribute_type(attribute: Attribute) -> pa.DataType:
-    if attribute.members:
+    if attribute.vr == "SQ":
         return pa.list_(pa.struct([attribute_field(member) for member in attribute.members]))
     single = _KINDS[column_kind(attribute.vr)]
     return single if attribute.vm == "1" else pa.list_(single)
 
 
 def attributes_of(fields: Iterable[pa.Field]) -> tuple[Attribute, ...]:
-    """Read the attributes of columns, or of a struct's members, from their metadata."""
+    """Read the attributes of columns, or of a struct's members, from their metadata.
+
+    Raises
+    ------
+    ValueError, KeyError
+        They are not ours.
+    """
     return tuple(_attributes(fields))
 
 
@@ -137,6 +143,8 @@ def _attributes(fields: Iterable[pa.Field]) -> Iterator[Attribute]:
         told = {name.decode(): text.decode() for name, text in (field.metadata or {}).items()}
         if "path" not in told:
             continue
+        if told["vr"] == "SQ" and not pa.types.is_list(field.type):
+            raise ValueError("a sequence is no list")
         members = attributes_of(field.type.value_type) if told["vr"] == "SQ" else ()
         yield Attribute(
             key=_key(told["tag"]),
@@ -154,5 +162,6 @@ def _key(tag: str) -> Key:
     if public:
         return int(public[1] + public[2], 16)
     private = _PRIVATE.fullmatch(tag)
-    assert private is not None, "a column's metadata names its tag"
+    if private is None:
+        raise ValueError("a column's metadata names no tag")
     return PrivateTag(int(private[1], 16), private[2], int(private[3], 16))

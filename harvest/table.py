@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from .errors import OutputError, RunAgain
 from .output import MANIFEST, WORK, Output
 from .rows import Planned, Row
-from .schema import FORMAT_VERSION
+from .schema import FORMAT_VERSION, attributes_of
 
 PLAN: Final = f"{WORK}/plan"
 PARTS: Final = f"{WORK}/parts"
@@ -227,10 +227,12 @@ def part_schema(output: Output, part: Part) -> pa.Schema:
     with _damage_removed(output, part):
         try:
             with output.opened(part.name) as file, pa.ipc.open_file(file) as reader:
-                return reader.schema.remove_metadata()
+                schema = reader.schema.remove_metadata()
+            attributes_of(schema)
+            return schema
         except FileNotFoundError:
             raise DamagedPart("it is gone") from None
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise DamagedPart(f"it is no whole Arrow file ({type(error).__name__})") from None
 
 
@@ -378,6 +380,15 @@ def finished(output: Output, url: str) -> dict[str, Any]:
             "it is, and `harvest run` finishes it"
         )
     return read_json(output, MANIFEST)
+
+
+def is_same(output: Output, file: PublishedFile) -> bool:
+    """Tell whether a final file is what a manifest says."""
+    digest = hashlib.sha256()
+    with output.opened(file.name) as opened:
+        while block := opened.read(2**20):
+            digest.update(block)
+    return digest.hexdigest() == file.sha256
 
 
 def write_json(output: Output, name: str, content: dict[str, Any]) -> None:

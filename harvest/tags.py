@@ -88,8 +88,13 @@ class Wanted:
 
 def top_tags(paths: Iterable[str]) -> frozenset[int]:
     """Return the tags of those paths that lead to no item and to no private element."""
-    found = [parse_path(path) for path in paths]
-    return frozenset(path[0].key for path in found if len(path) == 1 and type(path[0].key) is int)
+    found = []
+    for path in paths:
+        try:
+            found.append(_attribute(path, "").key)
+        except UnknownTag:
+            continue  # a path into items, or what no dictionary knows: not to be told by its tag
+    return frozenset(key for key in found if isinstance(key, int))
 
 
 def open_paths(attributes: Iterable[Attribute]) -> Iterator[str]:
@@ -105,7 +110,8 @@ class UnknownTag(ValueError):
 
 
 _PRIVATE = re.compile(r"\(([0-9A-Fa-f]{4}),(.+?),([0-9A-Fa-f]{2})\)")
-_STEP = re.compile(_PRIVATE.pattern + r"|[^.()]+")
+_TAG = re.compile(r"\([0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)")
+_STEP = re.compile(rf"{_PRIVATE.pattern}|{_TAG.pattern}|[^.()]+")
 _REPEATER = re.compile(r"(\w+)_([0-9A-Fa-f]{4})")
 
 
@@ -132,7 +138,7 @@ def parse_path(text: str) -> tuple[Attribute, ...]:
         raise UnknownTag(f"{text!r} is not a keyword, Sequence.Keyword or (gggg,creator,ee)")
     path: tuple[Attribute, ...] = ()
     for step in steps:
-        path += (_attribute(step, ".".join([*(a.path for a in path[-1:]), step])),)
+        path += (_attribute(step, path[-1].path if path else ""),)
     _check_shape(text, path)
     return path
 
@@ -146,20 +152,59 @@ def _check_shape(text: str, path: tuple[Attribute, ...]) -> None:
         raise UnknownTag(f"{text!r} holds binary data ({leaf.vr}), which never becomes a column")
 
 
-def _attribute(step: str, path: str) -> Attribute:
+def skip_path(text: str) -> str:
+    """Write the path of what is to be skipped as columns are known by; its type need not be known.
+
+    Parameters
+    ----------
+    text
+        As for `parse_path`; besides any private element, and ``(gggg,eeee)``.
+
+    Raises
+    ------
+    UnknownTag
+        A keyword is in no dictionary.
+    """
+    path = ""
+    steps = [match.group(0) for match in _STEP.finditer(text)]
+    if not steps or ".".join(steps) != text:
+        raise UnknownTag(f"{text!r} is not a keyword, Sequence.Keyword or (gggg,creator,ee)")
+    for step in steps:
+        private = _PRIVATE.fullmatch(step)
+        if private:
+            path = _joined(path, str(_private_tag(private)))
+        elif _TAG.fullmatch(step):
+            path = _joined(path, _step(int(step[1:5] + step[6:10], 16)))
+        else:
+            path = _attribute(step, path).path
+    return path
+
+
+def _private_tag(match: re.Match[str]) -> PrivateTag:
+    return PrivateTag(int(match[1], 16), match[2], int(match[3], 16))
+
+
+def _joined(parent: str, step: str) -> str:
+    return f"{parent}.{step}" if parent else step
+
+
+def _attribute(step: str, parent: str) -> Attribute:
     private = _PRIVATE.fullmatch(step)
     if private:
-        tag = PrivateTag(int(private[1], 16), private[2], int(private[3], 16))
-        return _private_attribute(tag, path)
+        tag = _private_tag(private)
+        return _private_attribute(tag, _joined(parent, str(tag)))
+    if _TAG.fullmatch(step):
+        raise UnknownTag(f"{step!r} is not a keyword: write the one that PS3.6 has for it")
     number = datadict.tag_for_keyword(step)
     if number is None:
         number = _repeating_group(step)
     if number is None or number >> 16 in (0x0000, 0xFFFE):  # commands, items: not in data sets
         raise UnknownTag(f"{step!r} is in no dictionary{_suggestion(step)}")
+    name = _step(number)
     return Attribute(
         key=number,
-        name=step,
-        path=path,
+        name=name,
+        path=_joined(parent, name),
         vr=datadict.dictionary_VR(number),
         vm=datadict.dictionary_VM(number),
         description=datadict.dictionary_description(number),
@@ -220,11 +265,13 @@ def appeared(key: Key, parent: str, *, items: bool) -> Attribute | None:
     """
     if isinstance(key, PrivateTag):
         step, known = str(key), _private_entry(key)
+        if known is not None and (known[0] in BINARY_VRS or known[0] == "OB_OW"):
+            known = None  # the file may know better
     else:
         step, known = _step(key), _entry(key)
-        if key & 0xFFFF == 0 or (key >> 16 & 1 and 0x10 <= key & 0xFFFF <= 0xFF):
+        if key >> 16 == 0 or key & 0xFFFF == 0 or _is_creator(key):
             return None
-    path = f"{parent}.{step}" if parent else step
+    path = _joined(parent, step)
     if known is None:
         vr, name = ("SQ", f"{step} items") if items else ("UN", step)
         return Attribute(key, name, path, vr, "1" if items else "1-n", "")
@@ -232,12 +279,18 @@ def appeared(key: Key, parent: str, *, items: bool) -> Attribute | None:
     return None if vr in BINARY_VRS else Attribute(key, step, path, vr, vm, description)
 
 
+def _is_creator(number: int) -> bool:
+    return bool(number >> 16 & 1) and 0x10 <= number & 0xFFFF <= 0xFF
+
+
 def _step(number: int) -> str:
-    """Write a tag as a step of a path, if no keyword of a private group."""
+    """Write a tag as a step of a path: by its keyword, if that names no other tag."""
     keyword = datadict.keyword_for_tag(number)
-    if not keyword:
+    if keyword and number in datadict.DicomDictionary:
+        return keyword
+    if not keyword or "x" in _repeaters()[keyword][4:]:
         return f"({number >> 16:04X},{number & 0xFFFF:04X})"
-    return keyword if number in datadict.DicomDictionary else f"{keyword}_{number >> 16:04X}"
+    return f"{keyword}_{number >> 16:04X}"
 
 
 def _entry(number: int) -> tuple[str, str, str] | None:

@@ -7,7 +7,7 @@ their names here, when all that stand beside each other are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -37,20 +37,24 @@ class TableColumns:
         self.fixed = None if wanted.open else instances_schema(wanted.attributes, header=header)
         """The schema of all parts; None where each has its own."""
 
-    def schema(self, schemas: Iterable[pa.Schema]) -> pa.Schema:
+    def schema(self, schemas: Iterable[pa.Schema], *, of_a_part: bool = False) -> pa.Schema:
         """Return the schema of a table.
 
         Parameters
         ----------
         schemas
             Of its parts; not looked at where they are all alike.
+        of_a_part
+            Whether it is a part of a larger table, which may tell more of a sequence.
         """
         if self.fixed is not None:
             return self.fixed
-        merged = united(attributes_of(schema) for schema in schemas)
+        named = self._wanted.attributes
+        merged = united([named, *map(attributes_of, schemas)])
+        if not of_a_part:
+            merged = tuple(known_members(merged))
         if not self._wanted.everything:
-            # they are all there, but for sequences of which nothing has appeared
-            order = {each.path: place for place, each in enumerate(self._wanted.attributes)}
+            order = {each.path: place for place, each in enumerate(named)}
             merged = tuple(sorted(merged, key=lambda attribute: order[attribute.path]))
         return instances_schema(merged, header=self._header)
 
@@ -76,6 +80,14 @@ def united(found: Iterable[Iterable[Attribute]]) -> tuple[Attribute, ...]:
         replace(attribute, name=name, members=united(members[identity]))
         for name, (identity, attribute) in zip(names, ordered, strict=True)
     )
+
+
+def known_members(attributes: Iterable[Attribute]) -> Iterator[Attribute]:
+    """Leave out sequences of which no member has appeared: no table can hold them."""
+    for attribute in attributes:
+        members = tuple(known_members(attribute.members))
+        if members or attribute.vr != "SQ":
+            yield replace(attribute, members=members)
 
 
 def conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from pydicom import datadict
 from pydicom.valuerep import VR
 
-from .elements import NOTHING, UNDEFINED, DataSet, Element, Selection
+from .elements import EVERYTHING, NOTHING, UNDEFINED, DataSet, Element, Selection
 from .errors import ErrorKind, ObjectError
 from .window import Window
 
@@ -291,7 +291,8 @@ class Walk:
             if kept and length and holds_items(tag, vr, nested):
                 items, _ = self._sequence(value, stop, level, nested or NOTHING)
             elif kept:
-                data = self._value(header, level.selection)
+                everything = level.selection.everything and kept[0] == tag
+                data = self._value(header, everything)
         if data is None and items is None:
             self._leap(stop - value)
         self._check_reach(stop)
@@ -357,7 +358,7 @@ class Walk:
                 if kept and length and holds_items(tag, vr, kept[1]):
                     break
                 if kept:
-                    held = self._holds(tag, vr, length, everything)
+                    held = self._holds(tag, vr, length, everything and kept[0] == tag)
                     data = segment[value:stop] if held else None
                     self._keep()
                     found[kept[0]] = Element(tag, vr, value + self._base, length, data)
@@ -415,9 +416,9 @@ class Walk:
                 f"a value announced to end at offset {stop} goes past the object's end",
             )
 
-    def _value(self, header: ElementHeader, selection: Selection) -> bytes | None:
+    def _value(self, header: ElementHeader, everything: bool) -> bytes | None:
         tag, vr, length, offset = header
-        if not self._holds(tag, vr, length, selection.everything):
+        if not self._holds(tag, vr, length, everything):
             return None
         return self._window.read(offset, length)
 
@@ -425,7 +426,7 @@ class Walk:
         """Tell whether a value is kept, and count its bytes."""
         if length > min(self._limits.value_bytes, self._limits.kept_bytes - self._kept_bytes):
             return False
-        # who looks at everything looks at no megabyte of it
+        # who looks at everything looks at no megabyte of it that nobody has named
         if everything and length > INLINE_BULK_BYTES and is_bulk(tag, vr):
             return False
         self._kept_bytes += length
@@ -593,7 +594,7 @@ def holds_items(tag: int, vr: str | None, nested: Selection | None) -> bool:
     """
     if vr not in (None, "UN"):
         return vr == "SQ"
-    wanted_as_sequence = nested is not None and not nested.everything
+    wanted_as_sequence = nested is not None and nested is not EVERYTHING
     return wanted_as_sequence or _dictionary_vr(tag) == "SQ"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -27,8 +28,13 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 import harvest
+from harvest import converter
 from harvest.config import Config
+from harvest.converter import Converter
+from harvest.elements import Selection
+from harvest.tags import Wanted
 from tests import conftest, oracle
+from tests.build import header_of
 from tests.lab.laboratory import Lab
 
 BINARY: Final = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW"}
@@ -469,6 +475,111 @@ def test_what_is_skipped_is_no_column_and_still_in_the_header(tmp_path: Path) ->
     whole = json.loads(row["header"])
     assert whole["00080060"]["Value"] == ["OT"]
     assert whole["0040A730"]["Value"][0]["0040A730"]
+
+
+def nested(levels: int) -> Dataset:
+    made = base(BASIC_TEXT_SR)
+    inner = item(PatientID="innermost")
+    for _ in range(levels):
+        inner = item(ContentSequence=Sequence([inner]), ValueType="CONTAINER")
+    made.ContentSequence = Sequence([inner])
+    return made
+
+
+@pytest.mark.parametrize("levels", [22, 23, 24, 60])
+def test_what_is_nested_deeper_than_tables_can_be_is_an_issue(tmp_path: Path, levels: int) -> None:
+    save(tmp_path / "objects", [nested(levels), report(1)])
+    table = run(tmp_path / "objects", tmp_path / "out", header="json")
+    rows = table.to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    problems = {issue["problem"] for issue in rows[0]["issues"] or ()}
+    assert problems == ({"too_deep"} if levels > 23 else set())
+    assert "innermost" in rows[0]["header"]
+    found = rows[0]["ContentSequence"]
+    for _ in range(min(levels, 23) if levels > 23 else levels):
+        assert found[0]["ValueType"] == "CONTAINER"
+        found = found[0]["ContentSequence"]
+    check_readers(tmp_path / "out" / "instances")
+
+
+def test_so_many_columns_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converter, "MOST_FOUND", 50)
+    made = private("ACME", elements=dict.fromkeys(range(100), ("LO", "x")))
+    reader = Converter(Wanted(everything=True))
+    header = header_of(content_of(made), Selection(everything=True))
+    values = reader.values(header)
+    assert len(reader.attributes()) == 50
+    assert {issue["problem"] for issue in values.issues()} == {"too_many_columns"}
+    assert values.columns.keys() == {attribute.name for attribute in reader.attributes()}
+
+
+def content_of(made: Dataset) -> bytes:
+    held = io.BytesIO()
+    made.save_as(held, enforce_file_format=True)
+    return held.getvalue()
+
+
+def test_a_ready_profile_beside_all_takes_nothing_away(tmp_path: Path) -> None:
+    save(tmp_path / "objects", [report(2)])
+    alone = run(tmp_path / "objects", tmp_path / "one")
+    both = run(
+        tmp_path / "objects",
+        tmp_path / "two",
+        profile=["core", "all"],
+        tags=["ContentSequence.UID"],
+    )
+    assert set(alone.schema.names) < set(both.schema.names)
+    (first,), (second,) = alone.to_pylist(), both.to_pylist()
+    content = second["ContentSequence"][0]
+    assert content.pop("UID") is None
+    assert content == first["ContentSequence"][0]
+    closed = run(
+        tmp_path / "objects",
+        tmp_path / "three",
+        tags=["ContentSequence.ValueType"],
+        skip=["ContentSequence"],
+    )
+    assert closed["ContentSequence"].to_pylist() == [[{"ValueType": "CONTAINER"}]]
+
+
+def test_items_without_a_member_are_the_same_in_any_part(tmp_path: Path) -> None:
+    """Whether another object of the same part tells of a member or not."""
+    empty = base(BASIC_TEXT_SR)
+    empty.ContentSequence = Sequence([Dataset(), Dataset()])
+    objects = [empty, *(base(BASIC_TEXT_SR) for _ in range(70)), report(1)]
+    save(tmp_path / "apart", objects)
+    save(tmp_path / "together", [empty, report(1)])
+    for name in ("apart", "together"):
+        table = run(tmp_path / name, tmp_path / f"{name} out")
+        first = table["ContentSequence"].to_pylist()[0]
+        assert [set(each.values()) for each in first] == [{None}, {None}]
+    save(tmp_path / "alone", [empty])
+    assert "ContentSequence" not in run(tmp_path / "alone", tmp_path / "alone out").schema.names
+
+
+def test_private_values_that_the_file_types_are_columns(tmp_path: Path) -> None:
+    """Whatever pydicom's private dictionary says of them, and empty sequences are sequences."""
+    made = base(BASIC_TEXT_SR)
+    made.add_new(0x00190010, "LO", "GEMS_ACQU_01")
+    made.add_new(0x001910FE, "LO", "typed")
+    made.add_new(0x00990010, "LO", "ACME")
+    made.add_new(0x00991001, "SQ", Sequence([]))
+    other = private("ACME", elements={0x01: ("SQ", Sequence([item(PatientID="p")]))})
+    save(tmp_path / "objects", [made, other])
+    table = run(tmp_path / "objects", tmp_path / "out")
+    assert table["private_0099_ACME_01"].to_pylist() == [None, [{"PatientID": "p"}]]
+    assert "private_0099_ACME_01_2" not in table.schema.names
+    assert table["private_0019_GEMS_ACQU_01_FE"].to_pylist() == [["typed"], None]
+
+
+def test_repeating_attributes_of_one_group_are_told_apart(tmp_path: Path) -> None:
+    made = base(BASIC_TEXT_SR)
+    made.add_new(0x00203100, "CS", "ONE")
+    made.add_new(0x00203101, "CS", "TWO")
+    save(tmp_path / "objects", [made])
+    table = run(tmp_path / "objects", tmp_path / "out")
+    assert table["Tag_00203100"].to_pylist() == [["ONE"]]
+    assert table["Tag_00203101"].to_pylist() == [["TWO"]]
 
 
 @pytest.mark.skipif("HARVEST_CORPUS" not in os.environ, reason="HARVEST_CORPUS names no folder")

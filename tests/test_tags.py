@@ -13,6 +13,7 @@ from harvest.tags import (
     leaves,
     merge_paths,
     parse_path,
+    skip_path,
 )
 
 PHILIPS = "(2005,Philips MR Imaging DD 005,0E)"
@@ -117,7 +118,32 @@ def test_a_private_element_inside_a_public_sequence() -> None:
 )
 def test_repeating_groups_are_named_with_their_group(text: str, tag: int, vr: str) -> None:
     (found,) = parse_path(text)
-    assert (found.key, found.vr, found.name, found.path) == (tag, vr, text, text)
+    written = text.replace("fe", "FE")  # one attribute has one name
+    assert (found.key, found.vr, found.name, found.path) == (tag, vr, written, written)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("OverlayRows_600a", "OverlayRows_600A"),
+        ("(0019,AGFA,1a)", "(0019,AGFA,1A)"),
+        ("(0099,Nobody,0c)", "(0099,Nobody,0C)"),
+        ("(0018,999a)", "(0018,999A)"),
+        ("(0010,0020)", "PatientID"),
+        (
+            "SegmentSequence.(0099,Nobody,0c).PatientID",
+            "SegmentSequence.(0099,Nobody,0C).PatientID",
+        ),
+    ],
+)
+def test_what_is_skipped_is_named_as_columns_are_known(text: str, path: str) -> None:
+    assert skip_path(text) == path
+
+
+@pytest.mark.parametrize("text", ["PatientId", "", "(0010)"])
+def test_what_nobody_knows_is_not_skipped(text: str) -> None:
+    with pytest.raises(UnknownTag):
+        skip_path(text)
 
 
 @pytest.mark.parametrize(

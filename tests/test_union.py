@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,10 @@ import pydicom
 import pytest
 
 from harvest import planning
+from harvest.errors import RunAgain
+from harvest.output import LocalOutput
+from harvest.publish import Tables
+from harvest.table import part_of, part_schema, write_part
 from harvest.profile import resolve_wanted
 from harvest.runner import run
 from harvest.schema import attributes_of, instances_schema
@@ -131,7 +140,7 @@ def test_one_attribute_may_be_a_sequence_here_and_a_value_there() -> None:
 # --- in a harvest ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attempt", ["at once", "read again"])
+@pytest.mark.parametrize("attempt", ["at once", "read again", "killed after the first file"])
 def test_a_row_that_is_read_again_may_bring_a_column(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: str
 ) -> None:
@@ -151,15 +160,58 @@ def test_a_row_that_is_read_again_may_bring_a_column(
             read={"profile": "all"},
             limits={"retries": 0, "max_error_rate": 1},
         )
-        if attempt == "read again":
+        if attempt != "at once":
             silent = f"{series.bucket}/{series.keys[7]}"
             store.schedule = lambda name, _: conftest.status(503) if name == silent else None
             assert run(config).errors == {"unavailable": 1}
             assert "BorderDensity" not in conftest.instances(tmp_path / "out")[0]
             store.schedule = None
+        if attempt == "killed after the first file":
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(Tables, "write", killed_after(1, Tables.write))
+                run(config, retry_errors=True)
         assert run(config, retry_errors=True).errors == {}
     rows = conftest.instances(tmp_path / "out")
     assert [row["BorderDensity"] for row in rows] == [None] * 7 + ["BLACK"] + [None] * 4
     files = sorted((tmp_path / "out" / "instances").iterdir())
     assert len(files) == 3
     assert len({str(pq.read_schema(file)) for file in files}) == 1
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    for file in manifest["tables"]["instances"]:
+        content = (tmp_path / "out" / file["name"]).read_bytes()
+        assert (file["bytes"], file["sha256"]) == (
+            len(content),
+            hashlib.sha256(content).hexdigest(),
+        )
+
+
+def killed_after(times: int, write: Callable[..., None]) -> Callable[..., None]:
+    calls = count(1)
+
+    def counted(*arguments: Any) -> None:
+        if next(calls) > times:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    return counted
+
+
+def test_a_part_damaged_anywhere_is_read_again(tmp_path: Path) -> None:
+    output = LocalOutput(tmp_path)
+    part = part_of("plan", 0)
+    schema = schema_of("PatientID", "SegmentSequence.SegmentNumber", "(0043,GEMS_PARM_01,39)")
+    whole = pa.Table.from_batches([batch(schema, {"PatientID": "a"})])
+    write_part(output, part, whole)
+    content = (tmp_path / part.name).read_bytes()
+    chance = random.Random(5)
+    damaged = 0
+    for _ in range(300):
+        flipped = bytearray(content)
+        flipped[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (tmp_path / part.name).write_bytes(flipped)
+        try:
+            part_schema(output, part)
+        except RunAgain:
+            assert not (tmp_path / part.name).exists()
+            damaged += 1
+    assert damaged > 20
