@@ -66,6 +66,8 @@ class Source:
         wanted = list(ranges)
         merged: list[ByteRange] = []
         for each in sorted(wanted):
+            if len(self._known(each.start, each.stop - each.start)) == each.stop - each.start:
+                continue
             if merged and each.start - merged[-1].stop <= self.bridge:
                 merged[-1] = ByteRange(merged[-1].start, max(merged[-1].stop, each.stop))
             else:
