@@ -151,6 +151,15 @@ def test_native_pixels_of_an_unknown_syntax_must_fit_exactly() -> None:
     assert locate(native(bytes(32), 2, "1.2.3.4")).ranges.frame_bits == 128
 
 
+def test_frames_that_begin_inside_a_big_endian_word() -> None:
+    """Their bytes are swapped with those of the frame before."""
+    odd = native(bytes(30), 2, EXPLICIT_BIG, rows=3, columns=5)
+    assert locate(odd).reason.why == Why.UNCLEAR
+    element = BIG.element(PIXEL_DATA, "OB", bytes(30))
+    bytewise = multiframe(EXPLICIT_BIG, element, 2, code=BIG, rows=3, columns=5)
+    assert locate(bytewise).ranges.frame_bits == 120
+
+
 def test_more_native_bytes_than_the_frames_take_are_told() -> None:
     ranges = locate(native(bytes(40), 2)).ranges
     assert ranges.problem == "8 bytes of pixels more than 2 frames take"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from struct import pack
+from typing import Any
 
 import pytest
 from pydicom.encaps import generate_frames
@@ -49,7 +50,7 @@ BEGINNINGS = {
 FRAMES = [jpeg(300 + 50 * n, n) for n in range(5)]
 
 
-def split_image(syntax: str, frames: list[list[bytes]], **more: int) -> bytes:
+def split_image(syntax: str, frames: list[list[bytes]], **more: Any) -> bytes:
     flat = [piece for pieces in frames for piece in pieces]
     return multiframe(syntax, LITTLE.encapsulated(flat), len(frames), **more)
 
