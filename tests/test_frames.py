@@ -155,6 +155,7 @@ def test_frames_that_begin_inside_a_big_endian_word() -> None:
     """Their bytes are swapped with those of the frame before."""
     odd = native(bytes(30), 2, EXPLICIT_BIG, rows=3, columns=5)
     assert locate(odd).reason.why == Why.UNCLEAR
+    assert locate(native(bytes(16), 1, EXPLICIT_BIG, rows=3, columns=5)).ranges.frame_bits == 120
     element = BIG.element(PIXEL_DATA, "OB", bytes(30))
     bytewise = multiframe(EXPLICIT_BIG, element, 2, code=BIG, rows=3, columns=5)
     assert locate(bytewise).ranges.frame_bits == 120

@@ -33,12 +33,11 @@ from .lab.generate import generate
 
 Pixels = npt.NDArray[Any]
 
-# Why harvest does not locate these frames; pydicom decodes the deflated ones, and the odd one.
+# Why harvest does not locate these frames; pydicom decodes the deflated ones.
 EXPLAINED = {
     "cornerstone3D/CTImage.dcm_DeflatedExplicitVRLittleEndianTransferSyntax_"
     "1.2.840.10008.1.2.1.99.dcm": "deflated",
     "pydicom/MR_truncated.dcm": "truncated",
-    "pydicom/SC_rgb_small_odd_big_endian.dcm": "unclear",  # a frame of 13 and a half words
     "pydicom/badVR.dcm": "unclear",  # Number of Frames is no number
     "pydicom/image_dfl.dcm": "deflated",
     "pydicom/meta_missing_tsyntax.dcm": "unclear",  # no Bits Allocated
@@ -76,7 +75,10 @@ class Image:
 
     def read(self, ranges: FrameRanges, number: int) -> bytes:
         """Return one frame, encoded or native; one of single bits moved to the first of them."""
-        piece = self.data[slice(*ranges.byte_range(number))]
+        start, stop = ranges.byte_range(number)
+        if not self.dataset.original_encoding[1] and self.dataset["PixelData"].VR == "OW":
+            stop += (stop - start) % 2  # the last word is whole, its bytes swapped
+        piece = self.data[start:stop]
         if self.encapsulated:
             return join_fragments(piece)
         if self.dataset.BitsAllocated != 1:

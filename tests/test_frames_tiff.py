@@ -233,7 +233,10 @@ LIES: dict[str, Change] = {
     "too long": lambda offsets, sizes: sizes.__setitem__(11, 2**32 - 2),
     "other lengths": lambda offsets, sizes: sizes.__setitem__(0, 2),
     "one too few": lambda offsets, sizes: (offsets.pop(), sizes.pop()),
-    "one too many": lambda offsets, sizes: (offsets.extend([9999]), sizes.extend([2])),
+    "one too many": lambda offsets, sizes: (
+        offsets.__setitem__(slice(12, None), [9999]),
+        sizes.__setitem__(slice(12, None), [2]),
+    ),
     "counts differ": lambda offsets, sizes: sizes.__setitem__(slice(12, None), [2]),
 }
 
