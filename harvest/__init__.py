@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import Config, load_config
+    from .lazy import open, read_frames  # noqa: A004 - as io.open and gzip.open
     from .runner import run
     from .single import read
     from .views import connect
 
 __version__ = version("harvest")
-__all__ = ["Config", "__version__", "connect", "load_config", "read", "run"]
+__all__ = ["Config", "__version__", "connect", "load_config", "open", "read", "read_frames", "run"]
 
 _HOMES = {
     "Config": "config",
     "connect": "views",
     "load_config": "config",
+    "open": "lazy",
     "read": "single",
+    "read_frames": "lazy",
     "run": "runner",
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Set
+from collections.abc import Collection, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -268,7 +268,7 @@ class Likeness(Generic[Values]):
         window: Window,
         header: Header,
         values: Values,
-        troubled: Set[int],
+        missing: Collection[int],
         placed: Set[int] = frozenset(),
     ) -> None:
         """Learn a header that was not recognised.
@@ -281,8 +281,8 @@ class Likeness(Generic[Values]):
             Its header, walked.
         values
             What was made of it.
-        troubled
-            Tags of elements that something is wrong with; nothing is learnt where they vary.
+        missing
+            Tags that have to be there and are not, or are empty; nothing is learnt where they vary.
         placed
             Tags of elements whose offset is told, which differs where their bytes do not.
         """
@@ -297,7 +297,7 @@ class Likeness(Generic[Values]):
         differing = layout.differing(last)
         self._varying |= {tag for tag in differing if not _is_context(tag)}
         varying = self._varying.union(differing, placed)
-        if any(map(_is_context, varying)) or varying.intersection(troubled, layout.tags):
+        if any(map(_is_context, varying)) or varying.intersection(missing, layout.tags):
             return
         if layout.is_ambiguous(varying):
             return

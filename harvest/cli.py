@@ -326,6 +326,9 @@ def query(
 ) -> int | None:
     """Run SQL with DuckDB on the tables instances and series in OUTPUT.
 
+    The views dicom_all and dicom_metadata hold the same in the shape of IDC's
+    BigQuery tables; dicom_attributes tells where their values come from.
+
     \b
     Examples:
       harvest query out/lung_phantom "SELECT offset_table, count(*) FROM instances GROUP BY ALL"
@@ -343,6 +346,71 @@ def query(
         text = query_text(config, sql, terminal_width())
         click.echo(printable(text, keep="\n"), nl=False)
     return None
+
+
+@main.command()
+@click.argument("output")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All that a harvest can give.")
+@click.option("--dest", required=True, type=click.Path(), help="Folder for the files.")
+@_endpoint
+@_region
+@_allow_http
+@_json
+@_reporting
+def index(
+    output: str,
+    names: tuple[str, ...],
+    every: bool,
+    dest: str,
+    endpoint: str | None,
+    region: str | None,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
+    """Write IDC's index tables of the harvest in OUTPUT, by IDC's own SQL.
+
+    Each NAME, such as ct_index, becomes DEST/NAME.parquet with the columns
+    that IDC publishes. What an index reads and OUTPUT has no column for counts
+    as absent, and is named.
+
+    \b
+    Examples:
+      harvest index out/lung_phantom ct_index volume_geometry_index --dest out/indices
+      harvest index out/lung_phantom --all --dest out/indices --json
+    """
+    from .config import output_config
+    from .indices import index_names, write_indices
+    from .show import print_json
+
+    if every == bool(names):
+        raise HarvestError(f"name the indices, or say --all: there are {', '.join(index_names())}")
+    config = output_config(output, endpoint, region, allow_http=allow_http)
+    _end_on_signals()
+    progress = _progress()
+    written = write_indices(
+        config,
+        index_names() if every else names,
+        dest,
+        lambda name: progress.message(f"building {name}"),
+    )
+    print_json([asdict(each) for each in written]) if as_json else _print_indices(written)
+    return None
+
+
+def _print_indices(written: Any) -> None:
+    from .show import print_table
+
+    print_table(
+        ["index", "rows", "file"], [(each.name, f"{each.rows:,}", each.path) for each in written]
+    )
+    for title, kind in (
+        ("not in the harvest's profile", "not_harvested"),
+        ("in no file of the harvest", "not_found"),
+    ):
+        rows = [(each.name, "\n".join(getattr(each, kind))) for each in written]
+        if any(paths for _, paths in rows):
+            print_table(["index", title], [row for row in rows if row[1]])
 
 
 @main.command()
@@ -397,6 +465,58 @@ def columns(
                 "columns": f"{len(written.columns):,}",
                 "file": written.path,
             }
+        )
+    return None
+
+
+@main.command()
+@click.argument("urls", metavar="URL...", nargs=-1, required=True)
+@click.option("--dest", type=Path, metavar="FILE", help="Write a frame index, as Parquet.")
+@click.option("--no-scan", is_flag=True, help="Believe tables only; never walk over the items.")
+@_endpoint
+@_region
+@click.option("--transport", type=click.Choice(["obstore", "sdk"]), default="obstore")
+@click.option("--credentials", is_flag=True, help="Send the environment's credentials.")
+@_allow_http
+@_json
+@_reporting
+def frames(
+    urls: tuple[str, ...],
+    dest: Path | None,
+    no_scan: bool,
+    endpoint: str | None,
+    region: str | None,
+    transport: str,
+    credentials: bool,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
+    """Tell where the frames of objects lie: by their tables, or by a walk over their items.
+
+    \b
+    Examples:
+      harvest frames slide.dcm
+      harvest frames s3://idc-open-data/<series uuid>/<instance uuid>.dcm --dest frames.parquet
+    """
+    from .frame_table import located, write_frames
+    from .show import print_json, print_table
+
+    source = {
+        "endpoint": endpoint,
+        "region": region,
+        "transport": transport,
+        "anonymous": not credentials,
+        "allow_http": allow_http,
+    }
+    found = [located(url, scan=not no_scan, **source) for url in urls]
+    if dest is not None:
+        write_frames([each.row for each in found if each.row is not None], dest)
+    if as_json:
+        print_json([each.report() for each in found])
+    else:
+        print_table(
+            ["object", "frames", "source", "requests", "bytes read", "remark"],
+            [each.shown() for each in found],
         )
     return None
 

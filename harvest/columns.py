@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +18,10 @@ from .errors import OutputError
 from .json_dataset import ENCODING, json_dataset
 from .output import LocalOutput, Output, open_output
 from .progress import Progress, Silent
-from .schema import columns_schema
+from .schema import attributes_of, columns_schema
 from .table import finished, read_parquet, write_parquet
 from .tags import Wanted
-from .union import attributes_of, conform, united
+from .union import conform, united
 
 _ROWS: Final = 2_000
 """Made at once: a header is a hundred times as long as text as it is in columns."""
@@ -120,6 +121,6 @@ class _Maker:
         if text is None:  # it could not be read
             return {}
         dataset = json_dataset(json.loads(text), self._selection)
-        issues: list[dict[str, Any]] = []
-        columns = self.converter.columns(dataset, inner_encoding(dataset, ENCODING), issues, set())
-        return {**columns, "issues": issues or None}
+        encoding = inner_encoding(dataset, ENCODING)
+        columns, misfits = self.converter.columns(dataset, dataset, encoding)
+        return {**columns, "issues": list(chain.from_iterable(misfits.values())) or None}

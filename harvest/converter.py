@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from .elements import (
@@ -44,6 +45,8 @@ RAW_BYTES: Final = 1024
 Columns = dict[str, Any]
 """Values by column name; what is absent is null."""
 Issue = dict[str, Any]
+Misfits = dict[int, list[Issue]]
+"""What does not fit its column, by the tag of the main data set's element."""
 
 (_FRAMES,) = parse_path("NumberOfFrames")
 _REQUIRED: Final = (TRANSFER_SYNTAX_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, SERIES_INSTANCE_UID)
@@ -55,16 +58,37 @@ class Values:
 
     columns: Columns
     """Of the attributes."""
-    issues: list[Issue]
-    """Of the header and its values."""
-    troubled: frozenset[int]
-    """Tags of the elements that the issues are about."""
+    missing: tuple[int, ...]
+    """Tags that every object must have, and this one has not."""
+    misfits: Misfits
+    odd: list[Issue]
+    """Of the header as a whole."""
     encoding: Encoding
     """Of the main data set."""
     series_instance_uid: str
     """Empty where there is none."""
     number_of_frames: int
     """1 where the header gives none that can be read."""
+
+    def issues(self, changed: Changed | None = None) -> list[Issue]:
+        """Return the issues of the header, or of one that differs from it."""
+        misfits = self.misfits
+        if changed is not None and (misfits or changed.misfits):
+            same = {tag: misfits[tag] for tag in misfits.keys() - changed.tags}
+            misfits = dict(sorted((same | changed.misfits).items()))
+        missing = [issue(keyword_of(tag), "missing") for tag in self.missing]
+        return [*missing, *chain.from_iterable(misfits.values()), *self.odd]
+
+
+class Changed(NamedTuple):
+    """In what a header differs from one whose values are known."""
+
+    columns: Columns
+    """Those that may differ."""
+    tags: frozenset[int]
+    """Of the elements that may differ."""
+    misfits: Misfits
+    """Among them."""
 
 
 class Converter:
@@ -87,48 +111,49 @@ class Converter:
         """Convert the wanted attributes of a header."""
         encoding = root_encoding(header)
         dataset = header.dataset
-        missing = [tag for tag in _REQUIRED if tag not in dataset or not dataset[tag].value]
-        issues = [issue(keyword_of(tag), "missing") for tag in missing]
-        troubled = set(missing)
-        columns = self.columns(dataset, encoding, issues, troubled)
+        odd = []
         if not encoding.known:
-            issues.append(issue("SpecificCharacterSet", "unknown_character_set"))
+            odd.append(issue("SpecificCharacterSet", "unknown_character_set"))
         if header.odd_bytes_at_end:
-            issues.append(issue("", "zero_bytes_at_the_end"))
+            odd.append(issue("", "zero_bytes_at_the_end"))
+        columns, misfits = self.columns(dataset, dataset, encoding)
         return Values(
             columns,
-            issues,
-            frozenset(troubled),
+            tuple(tag for tag in _REQUIRED if tag not in dataset or not dataset[tag].value),
+            misfits,
+            odd,
             encoding,
             text_of(dataset.get(SERIES_INSTANCE_UID)),
             number_of_frames(header),
         )
 
     def columns(
-        self, dataset: DataSet, encoding: Encoding, issues: list[Issue], troubled: set[int]
-    ) -> Columns:
-        """Convert the wanted attributes of a data set.
+        self, elements: DataSet, dataset: DataSet, encoding: Encoding
+    ) -> tuple[Columns, Misfits]:
+        """Convert the wanted attributes among some elements of a data set.
 
         Parameters
         ----------
+        elements
+            Of the main data set of an object.
         dataset
-            Of an object.
+            That holds their private creators.
         encoding
-            Of its values.
-        issues, troubled
-            Are added to: what does not fit its column, and the tags of these elements.
+            Of their values.
         """
         columns: Columns = {}
-        for key, element in dataset.items():
+        misfits: Misfits = {}
+        issues: list[Issue] = []
+        for key, element in elements.items():
             column = self._level.column(key, element, dataset)
             if column is not None:
-                before = len(issues)
                 columns[column.attribute.name] = _top_value(element, column, encoding, issues)
-                if len(issues) > before:
-                    troubled.add(element.tag)
-        return columns
+                if issues:
+                    misfits[element.tag] = issues
+                    issues = []
+        return columns, misfits
 
-    def changed(self, changed: DataSet, dataset: DataSet, values: Values) -> Columns | None:
+    def changed(self, changed: DataSet, dataset: DataSet, values: Values) -> Changed | None:
         """Convert the elements in which a header differs from one whose values are known.
 
         Parameters
@@ -138,23 +163,22 @@ class Converter:
         dataset
             Of the other header; its private creators are this one's, too.
         values
-            Of the other header; none of its issues are about these elements.
+            Of the other header; nothing that it misses is among these elements.
 
         Returns
         -------
-        Columns or None
-            The columns that may differ; None where an element has an issue.
+        Changed or None
+            None where something is missing.
         """
-        columns: Columns = {}
-        issues: list[Issue] = []
-        for key, element in changed.items():
-            if not element.value and key in _REQUIRED:
-                return None
-            column = self._level.column(key, element, dataset)
-            if column is not None:
-                value = _top_value(element, column, values.encoding, issues)
-                columns[column.attribute.name] = value
-        return None if issues else columns
+        if any(key in changed and not changed[key].value for key in _REQUIRED):
+            return None
+        columns, misfits = self.columns(changed, dataset, values.encoding)
+        # what no dictionary knows may hold items here and a value there: two columns
+        theirs = {key: dataset[key] for key in changed if key in dataset}
+        gone = self._level.names(theirs, dataset) - columns.keys()
+        columns.update(dict.fromkeys(gone))
+        tags = frozenset(element.tag for element in changed.values())
+        return Changed(columns, tags, misfits)
 
 
 class _Column(NamedTuple):
@@ -221,6 +245,13 @@ class _Level:
         except KeyError:
             column = self._places[place] = self._find(*place)
             return column
+
+    def names(self, elements: DataSet, dataset: DataSet) -> set[str]:
+        """Return the columns of some elements; nothing where they are known beforehand."""
+        if not self._everything:
+            return set()
+        found = (self.column(key, element, dataset) for key, element in elements.items())
+        return {column.attribute.name for column in found if column is not None}
 
     def _find(self, tag: int, creator: bytes, items: bool, untyped: bool) -> _Column | None:
         key: Key = tag

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import idc_index_data
 import platformdirs
@@ -14,9 +16,57 @@ MAIN_TABLE = "index"
 """idc-index calls the file idc_index by this name in SQL."""
 
 
+@dataclass(frozen=True, slots=True)
+class IndexColumn:
+    """A column of an index table, as IDC describes it."""
+
+    name: str
+    type: str
+    """BigQuery's: ``STRING``, ``INTEGER``, ``FLOAT``, ``BOOLEAN``, ..."""
+    repeated: bool
+    """Whether it is a list of them."""
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDefinition:
+    """An index table, and how IDC builds it."""
+
+    name: str
+    sql: str
+    """For BigQuery."""
+    description: str
+    columns: tuple[IndexColumn, ...]
+
+
+def index_definitions() -> dict[str, IndexDefinition]:
+    """Return what the installed release says of its index tables, by their names."""
+    return {
+        name: _definition(name, metadata)
+        for name, metadata in idc_index_data.INDEX_METADATA.items()
+        if metadata["sql"] and metadata["schema"]
+    }
+
+
+def _definition(name: str, metadata: dict[str, Any]) -> IndexDefinition:
+    schema = metadata["schema"]
+    columns = tuple(
+        IndexColumn(
+            each["name"], each["type"], each["mode"] == "REPEATED", each.get("description", "")
+        )
+        for each in schema["columns"]
+    )
+    return IndexDefinition(name, metadata["sql"], schema.get("table_description", ""), columns)
+
+
+def installed_version() -> str:
+    """Return the version of the installed index, such as 25.0.5."""
+    return str(idc_index_data.__version__)
+
+
 def installed_release() -> int:
     """Return the IDC release of the installed index, such as 25."""
-    return int(str(idc_index_data.__version__).partition(".")[0])
+    return int(installed_version().partition(".")[0])
 
 
 def check_release(wanted: int | None) -> None:

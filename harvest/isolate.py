@@ -14,8 +14,9 @@ from typing import Final
 import pyarrow as pa
 
 from .errors import ErrorKind, ObjectError
+from .fetch import Traffic
 from .output import Output
-from .rows import Traffic, error_row
+from .rows import error_row
 from .table import Part, read_plan_rows, table_of, take_part, write_part
 from .union import TableColumns, conform
 

@@ -7,18 +7,18 @@ from typing import Final, NamedTuple
 
 from .alike import Likenesses
 from .config import SourceConfig
-from .converter import Columns, Converter, Values
+from .converter import Changed, Converter, Values
 from .elements import Selection
 from .errors import ErrorKind, HarvestError, ObjectError
+from .fetch import Fetch, Traffic
 from .header import Header, read_header
 from .header_json import HeaderJson, header_json
 from .offsets import OffsetTable, Pixels, locate_pixels
 from .patience import Patience, RateLimit
 from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH, FirstRanges
-from .rows import Planned, Row, Traffic, add_header, error_row, ok_row
+from .rows import Planned, Row, add_header, error_row, ok_row
 from .store import open_store
-from .store.faults import unavailable
-from .store.protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
+from .store.protocol import ObjectStore
 from .tags import Wanted, top_tags
 from .urls import ObjectUrl, parse_url
 from .walk import HeaderLimits
@@ -139,8 +139,8 @@ class _Found(NamedTuple):
     """With the elements of one that it is like, where not everything is kept."""
     values: Values
     """Of its columns, or of those of the one it is like."""
-    changed: Columns | None
-    """Columns in which it differs from that one."""
+    changed: Changed | None
+    """In what it differs from that one."""
     whole: HeaderJson | None
     """All of it, where that becomes a column."""
 
@@ -164,7 +164,7 @@ class Reading:
         self._traffic = traffic
         self._subject = planned.subject
         self._restarts = 0
-        self._fetch: _Fetch | None = None
+        self._known: _Known | None = None
         self._patience: Patience | None = None
         self._need: NeedMore | None = None
         self._grown = FIRST_RANGE_BYTES
@@ -196,7 +196,7 @@ class Reading:
             self._error = None
         done = not again and (self._error is not None or self._need is None)
         if done or again:
-            self._fetch = None  # its bytes are no longer needed
+            self._known = None  # its bytes are no longer needed
         self._paused = time.monotonic()
         return done
 
@@ -252,31 +252,33 @@ class Reading:
     def _request(self) -> None:
         reader = self._reader
         assert self._patience is not None
-        if self._fetch is None:
+        if self._known is None:
             url = parse_url(self._planned.url)
-            self._fetch = _Fetch(
+            fetch = Fetch(
                 reader.store(url),
                 url.key,
-                self._planned,
+                self._planned.etag,
+                self._planned.size,
                 self._patience,
                 reader.rate,
                 self._traffic,
                 reader.ranges.guess(self._subject),
             )
+            self._known = _Known(fetch)
             self._grown = FIRST_RANGE_BYTES
             return
         assert self._need is not None
         # behind a value that was leapt over little is left, as a rule
-        room = max(0, reader.limits.header_bytes - self._fetch.window.held)
-        leap = not 0 <= self._need.start - self._fetch.reach <= min(BRIDGED_BYTES, room)
+        room = max(0, reader.limits.header_bytes - self._known.window.held)
+        leap = not 0 <= self._need.start - self._known.reach <= min(BRIDGED_BYTES, room)
         self._grown = FIRST_RANGE_BYTES if leap else GROWTH * self._grown
-        self._fetch.more(self._need, min(self._grown, room), leap=leap)
+        self._known.more(self._need, min(self._grown, room), leap=leap)
 
     def _walk(self) -> NeedMore | None:
         """Walk as far as the known bytes go; return what is missing."""
-        assert self._fetch is not None
+        assert self._known is not None
         assert self._patience is not None
-        window = self._fetch.window
+        window = self._known.window
         found = self._header(window, self._patience)
         if isinstance(found, NeedMore):
             return found
@@ -312,7 +314,7 @@ class Reading:
         values = reader.converter.values(header)
         whole = header_json(header, self._planned.url) if reader.whole else None
         placed = whole.placed if whole is not None else frozenset()
-        likeness.learn(window, header, values, values.troubled, placed)
+        likeness.learn(window, header, values, values.missing, placed)
         return _Found(header, values, None, whole)
 
 
@@ -322,60 +324,20 @@ def _without_frames(error: Exception) -> Exception:
     return error.with_traceback(None)
 
 
-class _Fetch:
-    """What is known of one state of one object; begins with a request for its first bytes."""
+class _Known:
+    """What is known of one state of one object."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        key: str,
-        planned: Planned,
-        patience: Patience,
-        rate: RateLimit,
-        traffic: Traffic,
-        length: int,
-    ) -> None:
-        self._store = store
-        self._key = key
-        # of the listing, then of the first answer
-        self._etag, self._size = planned.etag, planned.size
-        self._patience = patience
-        self._rate = rate
-        self._traffic = traffic
-        self._version: Version | None = None
-        try:
-            answer = self._get(0, length)
-        except EmptyObject:
-            raise ObjectError(ErrorKind.NOT_DICOM, "the object has no bytes") from None
-        self._version = answer.version
-        self._traffic.size = self._size = answer.size
-        self._traffic.etag = self._etag = unquoted(answer.version.etag)
-        self.window = Window(answer.size)
-        self.window.add(0, answer.data)
-        self.reach = len(answer.data)
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self.window = Window(fetch.size)
+        self.window.add(0, fetch.first)
+        self.reach = len(fetch.first)
         """Offset behind the last byte read."""
+        fetch.first = b""  # once is enough
 
     def more(self, need: NeedMore, length: int, *, leap: bool) -> None:
         """Read what a walk needs, and up to `length` bytes if the object has them."""
         start = need.start if leap else self.reach
         stop = min(max(need.stop, need.start + length), self.window.size)
-        self.window.add(start, self._get(start, stop).data)
+        self.window.add(start, self._fetch.get(start, stop))
         self.reach = stop
-
-    def _get(self, start: int, stop: int) -> Ranged:
-        def request() -> Ranged:
-            self._patience.excuse(self._rate.wait())
-            self._traffic.requests += 1
-            found = self._store.get(self._key, start, stop, self._version)
-            self._check_size(found)
-            return found
-
-        answer = self._patience.call(request)
-        self._traffic.bytes_read += len(answer.data)
-        return answer
-
-    def _check_size(self, answer: Ranged) -> None:
-        """Check that one state of the object has one size."""
-        same = self._etag is not None and self._etag == unquoted(answer.version.etag)
-        if same and self._size is not None and self._size != answer.size:
-            raise unavailable("the answer tells another size of the same object")

@@ -21,13 +21,14 @@ import pyarrow as pa
 
 from .config import Config, OutputConfig, SourceConfig
 from .errors import OutputError
+from .fetch import Traffic
 from .object_reader import ObjectReader, Reading
 from .outage import Outage
 from .output import Output, open_output
 from .patience import RateLimit
 from .plan import wanted_of
 from .ranges import FirstRanges
-from .rows import Planned, Row, Traffic
+from .rows import Planned, Row
 from .schema import instances_schema
 from .table import Part, partition_name, read_plan_rows, table_of, write_part
 from .tags import Attribute, Wanted

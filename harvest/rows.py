@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from .converter import Columns, Values, issue
+from .converter import Changed, Columns, Values, issue
 from .errors import ErrorKind, ObjectError
+from .fetch import Traffic
 from .header_json import HeaderJson
 from .offsets import Pixels
 from .ranges import Subject
@@ -45,27 +45,13 @@ class Planned(NamedTuple):
         return Subject(self.folder, self.kind, self.size)
 
 
-@dataclass(slots=True)
-class Traffic:
-    """What reading one object took."""
-
-    size: int | None = None
-    """Bytes of the object, by the first answer."""
-    etag: str | None = None
-    """Of the first answer, unquoted."""
-    bytes_read: int = 0
-    """Body bytes of the answers."""
-    requests: int = 0
-    """HTTP requests, retries included."""
-
-
 def ok_row(
     planned: Planned,
     traffic: Traffic,
     header_bytes: int,
     pixels: Pixels,
     values: Values,
-    changed: Columns | None = None,
+    changed: Changed | None = None,
 ) -> Row:
     """Build the row of an object that was read.
 
@@ -80,7 +66,7 @@ def ok_row(
     values
         Of the header, or of one that it is like.
     changed
-        Columns in which it differs from that one.
+        In what it differs from that one.
 
     Raises
     ------
@@ -90,7 +76,8 @@ def ok_row(
     uid = planned.series_instance_uid
     if uid is not None and uid != values.series_instance_uid:
         raise ObjectError(ErrorKind.WRONG_OBJECT, "it belongs to another series than planned")
-    issues = values.issues + [issue(found.path, found.problem) for found in pixels.issues]
+    issues = values.issues(changed)
+    issues += [issue(found.path, found.problem) for found in pixels.issues]
     own = _row(planned, traffic)
     own["status"] = "ok"
     own["retryable"] = False
@@ -100,8 +87,8 @@ def ok_row(
     own["offset_table"] = pixels.offset_table.value
     own["offset_table_frames"] = pixels.frames
     own["offset_table_problem"] = pixels.problem
-    if changed:
-        own.update(changed)
+    if changed is not None:
+        own.update(changed.columns)
     return ChainMap(own, values.columns)
 
 

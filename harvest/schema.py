@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pyarrow as pa
 
-from .tags import Attribute, PrivateTag
+from .tags import Attribute, Key, PrivateTag
 from .values import column_kind
+
+_PUBLIC: Final = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
+_PRIVATE: Final = re.compile(r"\(([0-9A-F]{4}),(.*),([0-9A-F]{2})\)", re.DOTALL)
 
 FORMAT_VERSION: Final = 1
 """Of the output's layout and meaning; another one is never resumed."""
@@ -49,11 +53,15 @@ _INSTANCE_COLUMNS: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
     ("offset_table_problem", pa.string(), "what is wrong with the offset table"),
 )
 
+HEADER_COLUMN: Final = "header"
+"""Of the whole header, where it was asked for."""
 # all of a file's may take more than the 2 GiB of pa.string()
 _HEADER: Final = pa.field(
-    "header", pa.large_string(), metadata={"description": "all of it, as JSON (PS3.18 Annex F)"}
+    HEADER_COLUMN,
+    pa.large_string(),
+    metadata={"description": "all of it, as JSON (PS3.18 Annex F)"},
 )
-FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {_HEADER.name}
+FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {HEADER_COLUMN}
 """Names that no attribute may have."""
 
 SERIES_COUNTS: Final[tuple[tuple[str, str], ...]] = (
@@ -117,3 +125,34 @@ def _attribute_type(attribute: Attribute) -> pa.DataType:
         return pa.list_(pa.struct([attribute_field(member) for member in attribute.members]))
     single = _KINDS[column_kind(attribute.vr)]
     return single if attribute.vm == "1" else pa.list_(single)
+
+
+def attributes_of(fields: Iterable[pa.Field]) -> tuple[Attribute, ...]:
+    """Read the attributes of columns, or of a struct's members, from their metadata."""
+    return tuple(_attributes(fields))
+
+
+def _attributes(fields: Iterable[pa.Field]) -> Iterator[Attribute]:
+    for field in fields:
+        told = {name.decode(): text.decode() for name, text in (field.metadata or {}).items()}
+        if "path" not in told:
+            continue
+        members = attributes_of(field.type.value_type) if told["vr"] == "SQ" else ()
+        yield Attribute(
+            key=_key(told["tag"]),
+            name=field.name,
+            path=told["path"],
+            vr=told["vr"],
+            vm=told["vm"],
+            description=told["description"],
+            members=members,
+        )
+
+
+def _key(tag: str) -> Key:
+    public = _PUBLIC.fullmatch(tag)
+    if public:
+        return int(public[1] + public[2], 16)
+    private = _PRIVATE.fullmatch(tag)
+    assert private is not None, "a column's metadata names its tag"
+    return PrivateTag(int(private[1], 16), private[2], int(private[3], 16))

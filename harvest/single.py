@@ -10,10 +10,11 @@ from pydicom import datadict
 from .config import SourceConfig
 from .converter import inner_encoding, root_encoding
 from .elements import DataSet, Element
+from .fetch import Traffic
 from .object_reader import ObjectReader
 from .offsets import Pixels
 from .patience import RateLimit
-from .rows import Planned, Traffic
+from .rows import Planned
 from .tags import Attribute, Wanted, keyword_of
 from .urls import parse_url
 from .values import Encoding, Unfit, convert

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -266,6 +267,7 @@ def write_parquet(
     properties: dict[str, str],
     *,
     rows: int,
+    encodings: Mapping[str, str] | None = None,
 ) -> PublishedFile:
     """Write a final file.
 
@@ -283,6 +285,8 @@ def write_parquet(
         Go into the footer.
     rows
         Not more than these are expected; sizes the bloom filters.
+    encodings
+        Of columns that have another than Parquet's usual one; no column has a dictionary then.
     """
     footer = {**properties, "harvest.format_version": str(FORMAT_VERSION)}
     distinct = max(1, min(rows, ROW_GROUP_ROWS))
@@ -300,6 +304,8 @@ def write_parquet(
                 file,
                 schema.with_metadata(footer),
                 compression="zstd",
+                use_dictionary=encodings is None,
+                column_encoding=dict(encodings) if encodings else None,
                 write_page_checksum=True,
                 write_page_index=True,
                 bloom_filter_options=bloom,
@@ -350,6 +356,12 @@ def parquet_schema(output: Output, name: str) -> pa.Schema:
     """Read which columns a final file has."""
     with output.opened(name) as file:
         return pq.read_schema(file).remove_metadata()
+
+
+def rows_of(file: Path, url: str) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file with this ``url``, read by statistics and bloom filters."""
+    rows: list[dict[str, Any]] = pq.read_table(file, filters=[("url", "==", url)]).to_pylist()
+    return rows
 
 
 def finished(output: Output, url: str) -> dict[str, Any]:

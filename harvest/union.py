@@ -7,20 +7,17 @@ their names here, when all that stand beside each other are known.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 
 import pyarrow as pa
 
-from .schema import instances_schema
-from .tags import Attribute, Key, PrivateTag, Wanted, column_names, tag_order
+from .schema import attributes_of, instances_schema
+from .tags import Attribute, Wanted, column_names, tag_order
 
 _Identity = tuple[str, bool]
 """What a field is known by: its path or name, and whether it is a sequence."""
-_PUBLIC = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
-_PRIVATE = re.compile(r"\(([0-9A-F]{4}),(.*),([0-9A-F]{2})\)", re.DOTALL)
 
 
 class TableColumns:
@@ -56,37 +53,6 @@ class TableColumns:
             order = {each.path: place for place, each in enumerate(self._wanted.attributes)}
             merged = tuple(sorted(merged, key=lambda attribute: order[attribute.path]))
         return instances_schema(merged, header=self._header)
-
-
-def attributes_of(fields: Iterable[pa.Field]) -> tuple[Attribute, ...]:
-    """Read the attributes of columns, or of a struct's members, from their metadata."""
-    return tuple(_attributes(fields))
-
-
-def _attributes(fields: Iterable[pa.Field]) -> Iterator[Attribute]:
-    for field in fields:
-        told = {name.decode(): text.decode() for name, text in (field.metadata or {}).items()}
-        if "path" not in told:
-            continue
-        members = attributes_of(field.type.value_type) if told["vr"] == "SQ" else ()
-        yield Attribute(
-            key=_key(told["tag"]),
-            name=field.name,
-            path=told["path"],
-            vr=told["vr"],
-            vm=told["vm"],
-            description=told["description"],
-            members=members,
-        )
-
-
-def _key(tag: str) -> Key:
-    public = _PUBLIC.fullmatch(tag)
-    if public:
-        return int(public[1] + public[2], 16)
-    private = _PRIVATE.fullmatch(tag)
-    assert private is not None, "a column's metadata names its tag"
-    return PrivateTag(int(private[1], 16), private[2], int(private[3], 16))
 
 
 def united(found: Iterable[Iterable[Attribute]]) -> tuple[Attribute, ...]:

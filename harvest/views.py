@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -10,10 +11,13 @@ from functools import partial
 from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
 from .config import OutputConfig, output_config
+from .dicom_all import ATTRIBUTES, Source, dicom_views
 from .errors import HarvestError, OutputError
+from .index_sql import attributes_of_indices
 from .output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
 from .output.ranged import RangedFile
 from .sql import quoted
@@ -22,6 +26,8 @@ from .table import finished
 
 SHOWN_ROWS: Final = 200
 """More are asked for with LIMIT, or as JSON."""
+_NAMING_VIEWS: Final = ("dicom_", "show ", "duckdb_", "information_schema")
+"""Queries with one of these may want the views in BigQuery's shape."""
 
 
 def connect(
@@ -48,7 +54,8 @@ def connect(
     Returns
     -------
     duckdb.DuckDBPyConnection
-        In memory, with the views ``instances`` and ``series``.
+        In memory, with the views ``instances`` and ``series``, and ``dicom_all`` and
+        ``dicom_metadata`` in the shape of IDC's BigQuery tables (see `harvest.dicom_all`).
 
     Raises
     ------
@@ -66,17 +73,29 @@ def connect(
     return _connect(output)[0]
 
 
-def _connect(config: OutputConfig) -> tuple[duckdb.DuckDBPyConnection, _Tables | None]:
-    """Do as `connect`; return the file system with it, where DuckDB has not its own."""
+def _connect(
+    config: OutputConfig, sql: str | None = None
+) -> tuple[duckdb.DuckDBPyConnection, _Tables | None]:
+    """Do as `connect`; return the file system with it, where DuckDB has not its own.
+
+    Parameters
+    ----------
+    config
+        Of the output.
+    sql
+        All that will be asked, if that is known: views of thousands of columns take seconds.
+    """
     opened = open_output(config)
     manifest = finished(opened, config.url)
     connection = duckdb.connect()
+    found: dict[str, list[str]] = {}
     tables = _Tables(opened) if isinstance(opened, BucketOutput) else None
     if tables is not None:
         connection.register_filesystem(tables)
     for table, files in manifest["tables"].items():
         # the manifest and not a glob says which files belong to the table
-        paths = ", ".join(quoted(_path(opened, file["name"])) for file in files)
+        found[table] = [quoted(_path(opened, file["name"])) for file in files]
+        paths = ", ".join(found[table])
         try:
             with _faults_of(tables):
                 connection.execute(
@@ -87,7 +106,39 @@ def _connect(config: OutputConfig) -> tuple[duckdb.DuckDBPyConnection, _Tables |
                 f"{config.url} lacks files of its table {table}, which its {MANIFEST} lists: "
                 "restore them, or harvest into another folder"
             ) from None
+    named = sql is None or any(word in sql.casefold() for word in _NAMING_VIEWS)
+    if named and found.get("instances") and found.get("series"):
+        with _faults_of(tables):
+            _add_dicom_views(connection, found["instances"][0])
     return connection, tables
+
+
+def _add_dicom_views(connection: duckdb.DuckDBPyConnection, instances: str) -> None:
+    """Add what has the shape of IDC's BigQuery tables.
+
+    Parameters
+    ----------
+    connection
+        With the views of the tables.
+    instances
+        The path of a file of ``instances``, quoted.
+    """
+    # by DuckDB and not by pyarrow: the footer has just been read, and is of the same state
+    (encoded,) = connection.execute(
+        f"SELECT value FROM parquet_kv_metadata({instances}) WHERE key = 'ARROW:schema'"
+    ).fetchall()
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(encoded[0])))
+    series = [row[0] for row in connection.execute("DESCRIBE series").fetchall()]
+    made = dicom_views(schema, series, attributes_of_indices())
+    for statement in made.statements:
+        connection.execute(statement)
+    columns = ", ".join(
+        f"unnest(${number}) AS {name}" for number, name in enumerate(Source._fields, 1)
+    )
+    connection.execute(
+        f"CREATE TABLE {ATTRIBUTES} AS SELECT {columns}",
+        [list(values) for values in zip(*made.sources, strict=True)],
+    )
 
 
 def _path(output: Output, name: str) -> str:
@@ -179,7 +230,7 @@ def query_rows(output: str | OutputConfig, sql: str) -> list[dict[str, Any]]:
     HarvestError
         The SQL fails.
     """
-    with _querying(output) as connection:
+    with querying(output, sql) as connection:
         result = connection.execute(sql)
         names = [column[0] for column in result.description or []]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
@@ -202,7 +253,7 @@ def query_text(output: str | OutputConfig, sql: str, width: int) -> str:
     OutputError, StoreUnavailable, HarvestError
         As `query_rows`.
     """
-    with _querying(output) as connection:
+    with querying(output, sql) as connection:
         relation: duckdb.DuckDBPyRelation | None = connection.sql(sql)
         if relation is None:  # a statement without rows
             return ""
@@ -213,10 +264,27 @@ def query_text(output: str | OutputConfig, sql: str, width: int) -> str:
 
 
 @contextmanager
-def _querying(output: str | OutputConfig) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Connect for one query, and say what is wrong with it."""
+def querying(
+    output: str | OutputConfig, sql: str | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect for queries, and say what is wrong with one that fails.
+
+    Parameters
+    ----------
+    output
+        As in `connect`.
+    sql
+        The only query, if there is but one.
+
+    Raises
+    ------
+    OutputError, StoreUnavailable
+        As `connect`.
+    HarvestError
+        A query fails.
+    """
     config = output_config(output) if isinstance(output, str) else output
-    connection, tables = _connect(config)
+    connection, tables = _connect(config, sql)
     try:
         with connection, _faults_of(tables):
             yield connection

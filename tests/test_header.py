@@ -17,9 +17,10 @@ from pydicom.errors import InvalidDicomError
 from harvest.converter import Converter, number_of_frames
 from harvest.elements import UNDEFINED, DataSet, Element, Selection
 from harvest.errors import ErrorKind, ObjectError
+from harvest.fetch import Traffic
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
-from harvest.rows import Planned, Traffic, ok_row
+from harvest.rows import Planned, ok_row
 from harvest.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path
 from harvest.walk import HeaderLimits
 from harvest.window import NeedMore, Window

@@ -25,6 +25,7 @@ PLACES = {
     "obstore": {"harvest.store.with_obstore"},
     "pyarrow.parquet": {"harvest.table"},
     "pydantic": {"harvest.config", "harvest.cli"},
+    "sqlglot": {"harvest.attribute_use", "harvest.bigquery", "harvest.index_sql"},
     "rich": {"harvest.progress", "harvest.show"},
 }
 

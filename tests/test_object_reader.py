@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from harvest.config import SourceConfig
+from harvest.fetch import Traffic
 from harvest.object_reader import ObjectReader
 from harvest.patience import RateLimit
 from harvest.profile import resolve_wanted
 from harvest.ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
-from harvest.rows import Planned, Row, Traffic
+from harvest.rows import Planned, Row
 from harvest.walk import HeaderLimits
 from tests import conftest
 from tests.conftest import OwnSeries

@@ -10,9 +10,10 @@ import pytest
 from harvest.converter import RAW_BYTES, Converter, issue, number_of_frames
 from harvest.elements import Selection
 from harvest.errors import ErrorKind, ObjectError
+from harvest.fetch import Traffic
 from harvest.header import Header
 from harvest.offsets import OffsetTable, PixelIssue, Pixels, locate_pixels
-from harvest.rows import Planned, Traffic, error_row, ok_row
+from harvest.rows import Planned, error_row, ok_row
 from harvest.schema import instances_schema
 from harvest.table import table_of
 from harvest.tags import Attribute, Wanted, merge_paths, parse_path

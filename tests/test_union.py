@@ -14,9 +14,9 @@ import pytest
 from harvest import planning
 from harvest.profile import resolve_wanted
 from harvest.runner import run
-from harvest.schema import instances_schema
+from harvest.schema import attributes_of, instances_schema
 from harvest.tags import Attribute, Wanted, appeared, merge_paths, parse_path
-from harvest.union import TableColumns, attributes_of, conform
+from harvest.union import TableColumns, conform
 from tests import conftest
 from tests.lab.laboratory import Lab
 

@@ -54,6 +54,8 @@ class PixelDescription:
     samples_per_pixel: int | None = None
     bits_allocated: int | None = None
     photometric_interpretation: str | None = None
+    header_end: int = 0
+    """Absolute offset of the first tag of the pixel area."""
     keyword: str | None = None
     """Of the pixel element; None where there is none."""
     vr: str | None = None
@@ -112,6 +114,7 @@ def describe_pixels(window: Window, header: Header) -> PixelDescription | NeedMo
     """
     facts: dict[str, Any] = {
         "size": window.size,
+        "header_end": header.end,
         "transfer_syntax": header.transfer_syntax,
         "deflated": header.deflated,
         "little_endian": header.little_endian,

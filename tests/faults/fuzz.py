@@ -37,10 +37,11 @@ import pyarrow as pa
 from harvest.converter import Converter, number_of_frames
 from harvest.elements import DataSet, Selection
 from harvest.errors import ErrorKind, ObjectError
+from harvest.fetch import Traffic
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
 from harvest.profile import resolve_attributes
-from harvest.rows import Planned, Row, Traffic, ok_row
+from harvest.rows import Planned, Row, ok_row
 from harvest.schema import instances_schema
 from harvest.tags import Attribute, Wanted
 from harvest.walk import HeaderLimits

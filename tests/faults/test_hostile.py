@@ -19,10 +19,11 @@ import yaml
 from harvest.converter import Converter
 from harvest.elements import CREATOR_BYTES, Selection
 from harvest.errors import ErrorKind, ObjectError
+from harvest.fetch import Traffic
 from harvest.header import Header, read_header
 from harvest.offsets import Pixels, locate_pixels
 from harvest.profile import resolve_attributes
-from harvest.rows import Planned, Row, Traffic, ok_row
+from harvest.rows import Planned, Row, ok_row
 from harvest.schema import instances_schema
 from harvest.table import table_of
 from harvest.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path

@@ -1,0 +1,233 @@
+"""A DICOM object as a file: seekable, read-only, and read by few ranged requests.
+
+pydicom and highdicom read a file in many small steps. Here the first request brings the header of
+most objects, and what is read on from there is read ahead, more of it each time; what is read
+elsewhere is read as it is asked for. One state of the object is seen, or `ObjectError` is raised.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from typing import Any, Final
+
+from .config import SourceConfig
+from .errors import ErrorKind, ObjectError
+from .fetch import Fetch, Traffic
+from .patience import Patience, RateLimit
+from .ranges import FIRST_RANGE_BYTES
+from .store import open_store
+from .urls import ObjectUrl, parse_url
+
+FIRST_AHEAD_BYTES: Final = 16 * 2**10
+MOST_AHEAD_BYTES: Final = 2**20
+HELD_BYTES: Final = 64 * 2**20
+"""Kept of what was read, beside the beginning of the object."""
+RETRIES: Final = 3
+REQUEST_SECONDS: Final = 120.0
+
+
+class DicomFile(io.RawIOBase):
+    """An object in a bucket, or a local file, as a binary file.
+
+    Parameters
+    ----------
+    url
+        Of the object.
+    source
+        How its bucket is reached.
+    first
+        Bytes of the first request.
+
+    Raises
+    ------
+    ObjectError
+        The object cannot be read; from `read` too.
+    """
+
+    def __init__(
+        self, url: ObjectUrl, source: SourceConfig, first: int = FIRST_RANGE_BYTES
+    ) -> None:
+        super().__init__()
+        self._traffic = Traffic()
+        self._fetch = Fetch(
+            open_store(url, source, REQUEST_SECONDS),
+            url.key,
+            None,
+            None,
+            Patience(RETRIES, REQUEST_SECONDS),
+            RateLimit(None),
+            self._traffic,
+            first,
+        )
+        self.name = str(url)
+        self._position = 0
+        self._ahead = FIRST_AHEAD_BYTES
+        self._held = _Held(self._fetch.first)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object."""
+        return self._fetch.size
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests so far, retries included."""
+        return self._traffic.requests
+
+    @property
+    def bytes_read(self) -> int:
+        """Body bytes of the answers so far."""
+        return self._traffic.bytes_read
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that any position can be read next."""
+        return True
+
+    def tell(self) -> int:
+        """Return the offset of the next byte."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Choose the offset of the next byte; nothing is read."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"there is no offset {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read bytes; fewer than asked for only where the object ends.
+
+        Parameters
+        ----------
+        size
+            Bytes; all that are left where it is negative or None.
+        """
+        if self.closed:
+            raise ValueError("the file is closed")
+        start = min(self._position, self.size)
+        stop = self.size if size is None or size < 0 else min(start + size, self.size)
+        data = self._bytes(start, stop) if stop > start else b""
+        self._position = start + len(data) if data else self._position
+        return data
+
+    def pread(self, start: int, stop: int) -> bytes:
+        """Read bytes `start` to `stop` by one request, if they are not known; for many threads.
+
+        Raises
+        ------
+        ObjectError
+            The object cannot be read, or ends before.
+        """
+        known = self._held.read(start, stop)
+        if known is not None:
+            return known
+        data = self._fetch.get(start, stop)
+        if len(data) != stop - start:
+            raise ObjectError(ErrorKind.TRUNCATED, "the object ends before the bytes asked for")
+        return data
+
+    def prefetch(self, start: int, stop: int) -> None:
+        """Read bytes `start` to `stop` by one request, to be read from memory then."""
+        stop = min(stop, self.size)
+        if self._held.read(start, stop) is None:
+            begin = min(self._held.reach(start), stop)
+            self._held.add(begin, self.pread(begin, stop))
+
+    def readall(self) -> bytes:
+        """Read all that is left."""
+        return self.read()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; return how many bytes."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        known = self._held.read(start, stop)
+        if known is not None:
+            return known
+        # a read that begins in what is known and goes on behind it reads only what is missing
+        missing = self._held.reach(start)
+        if missing == self._held.end:
+            self._ahead = min(2 * self._ahead, MOST_AHEAD_BYTES)
+        else:
+            self._ahead = FIRST_AHEAD_BYTES
+        wanted = min(max(stop, missing + self._ahead), self.size)
+        self._fetch.patience = Patience(RETRIES, REQUEST_SECONDS)
+        data = self._fetch.get(missing, wanted)
+        if len(data) != wanted - missing:
+            raise ObjectError(ErrorKind.TRUNCATED, "the answer is shorter than the range asked for")
+        head = self._held.read(start, missing) if missing > start else b""
+        assert head is not None
+        self._held.add(missing, data)
+        return head + data[: stop - missing]
+
+
+class _Held:
+    """What was read: the beginning of the object always, the rest while there is room."""
+
+    def __init__(self, first: bytes) -> None:
+        self._starts = [0]
+        self._segments = [first]
+        self._order: list[int] = []
+        self.end = len(first)
+        """Offset behind what was read last."""
+
+    def _find(self, position: int) -> tuple[int, bytes]:
+        index = bisect_right(self._starts, position) - 1
+        return self._starts[index], self._segments[index]
+
+    def read(self, start: int, stop: int) -> bytes | None:
+        """Return bytes, None where they are not all in one piece."""
+        begun, segment = self._find(start)
+        return segment[start - begun : stop - begun] if stop <= begun + len(segment) else None
+
+    def reach(self, position: int) -> int:
+        """Return how far what is known goes without a gap from a position on."""
+        begun, segment = self._find(position)
+        return max(position, begun + len(segment))
+
+    def add(self, start: int, data: bytes) -> None:
+        """Keep bytes that go on from a known piece, or begin another; let the oldest go."""
+        begun, segment = self._find(start)
+        self.end = start + len(data)
+        index = bisect_right(self._starts, start)
+        if begun + len(segment) == start and len(segment) < MOST_AHEAD_BYTES:
+            self._segments[index - 1] += data
+        else:
+            self._starts.insert(index, start)
+            self._segments.insert(index, data)
+            self._order.append(start)
+        while sum(map(len, self._segments)) > HELD_BYTES and len(self._order) > 1:
+            gone = self._starts.index(self._order.pop(0))
+            del self._starts[gone], self._segments[gone]
+
+
+def open_object(url: str, **source: Any) -> DicomFile:
+    """Open an object as a file.
+
+    Parameters
+    ----------
+    url
+        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
+    **source
+        Keys of the config's ``source:`` section, such as ``endpoint``.
+
+    Raises
+    ------
+    ObjectError
+        What is wrong with the object.
+    ValueError
+        The URL or a key of `source` is wrong.
+    """
+    parsed = parse_url(url)
+    cloud = "gcs" if parsed.scheme == "gs" else "aws"
+    return DicomFile(parsed, SourceConfig(**{"cloud": cloud, **source}))

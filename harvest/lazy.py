@@ -1,0 +1,254 @@
+"""A file with the offset table that it lacks.
+
+With a frame index, an object without an offset table reads as if it had one: where its pixel data
+begin, a table is put in, and what stands behind is served from where it lies. pydicom and highdicom
+find frames by it and never walk over the pixel data.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from struct import pack
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .file import DicomFile, open_object
+from .frame_reader import FrameReader
+from .frame_table import indexed
+from .frames import FrameRanges
+from .offsets import BASIC_OFFSET_REACH
+from .walk import ITEM
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ITEM_HEAD_BYTES: Final = 8
+MOST_FRAMES_AHEAD: Final = 32
+MOST_AHEAD_BYTES: Final = 4 * 2**20
+
+
+class _Piece(NamedTuple):
+    """Consecutive bytes: of the object, or put in."""
+
+    start: int
+    """Offset in the object; of what is put in, 0."""
+    length: int
+    data: bytes | None
+    """What is put in."""
+
+
+class IndexedFile(io.RawIOBase):
+    """An object whose frames are known, as a binary file with an offset table.
+
+    Parameters
+    ----------
+    file
+        The object.
+    ranges
+        Where its frames lie, encapsulated.
+    """
+
+    def __init__(self, file: DicomFile, ranges: FrameRanges) -> None:
+        super().__init__()
+        assert ranges.offsets is not None
+        assert ranges.lengths is not None
+        self.file = file
+        self.name = file.name
+        self._offsets, self._lengths = ranges.offsets, ranges.lengths
+        self._pieces = _pieces(FrameReader(file, ranges))
+        self._starts = [0, *accumulate(piece.length for piece in self._pieces)]
+        self.size: int = self._starts.pop()
+        self._position = 0
+        self._last = -2
+        self._ahead = 1
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests so far, retries included."""
+        return self.file.requests
+
+    @property
+    def bytes_read(self) -> int:
+        """Body bytes of the answers so far."""
+        return self.file.bytes_read
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that any position can be read next."""
+        return True
+
+    def tell(self) -> int:
+        """Return the offset of the next byte."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Choose the offset of the next byte; nothing is read."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"there is no offset {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def close(self) -> None:
+        """Close the object, too."""
+        if not self.closed:
+            self.file.close()
+        super().close()
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read bytes; fewer than asked for only where the file ends."""
+        if self.closed:
+            raise ValueError("the file is closed")
+        stop = self.size if size is None or size < 0 else min(self._position + size, self.size)
+        parts = []
+        while self._position < stop:
+            index = bisect_right(self._starts, self._position) - 1
+            piece, at = self._pieces[index], self._position - self._starts[index]
+            length = min(piece.length - at, stop - self._position)
+            parts.append(self._part(piece, at, length))
+            self._position += length
+        return b"".join(parts)
+
+    def readall(self) -> bytes:
+        """Read all that is left."""
+        return self.read()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; return how many bytes."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _part(self, piece: _Piece, at: int, length: int) -> bytes:
+        if piece.data is not None:
+            return piece.data[at : at + length]
+        start = piece.start + at
+        self._expect(start)
+        self.file.seek(start)
+        return self.file.read(length)
+
+    def _expect(self, start: int) -> None:
+        """Read a frame that is begun as a whole, and more of those behind it each time."""
+        frame = bisect_left(self._offsets, start)
+        if frame == len(self._offsets) or self._offsets[frame] != start:
+            return
+        if frame != self._last:  # its first bytes may be asked for twice
+            self._ahead = min(2 * self._ahead, MOST_FRAMES_AHEAD) if frame == self._last + 1 else 1
+        self._last = frame
+        end = stop = start + self._lengths[frame]
+        for number in range(frame + 1, min(frame + self._ahead, len(self._offsets))):
+            end = self._offsets[number] + self._lengths[number]
+            if end - start > MOST_AHEAD_BYTES:
+                break
+            stop = end
+        # who reads a frame looks whether another fragment of it follows
+        self.file.prefetch(start, stop + ITEM_HEAD_BYTES)
+
+
+def _pieces(reader: FrameReader) -> list[_Piece]:
+    """Put the object together with its table instead of those that it has, if any."""
+    pixels, ranges = reader.description, reader.ranges
+    assert ranges.offsets is not None
+    assert ranges.lengths is not None
+    first = pixels.value_offset + ITEM_HEAD_BYTES + (pixels.basic_bytes or 0)
+    relative = [offset - first for offset in ranges.offsets]
+    count = len(relative)
+    before = pixels.header_end
+    element = reader.file.pread(pixels.value_offset - 12, pixels.value_offset)
+    if max(relative, default=0) < BASIC_OFFSET_REACH:
+        extended = b""
+        table = pack(f"<HHL{count}L", ITEM >> 16, ITEM & 0xFFFF, 4 * count, *relative)
+    else:
+        values = [length - ITEM_HEAD_BYTES for length in ranges.lengths]
+        extended = b"".join(
+            pack(f"<HH2sHL{count}Q", 0x7FE0, number, b"OV", 0, 8 * count, *numbers)
+            for number, numbers in ((1, relative), (2, values))
+        )
+        table = pack("<HHL", ITEM >> 16, ITEM & 0xFFFF, 0)
+    put_in = extended + element + table
+    return [
+        _Piece(0, before, None),
+        _Piece(0, len(put_in), put_in),
+        _Piece(first, reader.file.size - first, None),
+    ]
+
+
+def open(  # noqa: A001 - as io.open and gzip.open
+    url: str, index: str | Path | None = None, **source: Any
+) -> DicomFile | IndexedFile:
+    """Open a DICOM object as a file that pydicom and highdicom read by few requests.
+
+    Parameters
+    ----------
+    url
+        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
+    index
+        A frame index, such as ``harvest frames URL --dest FILE`` writes: an object without an
+        offset table, or with a wrong one, then has one.
+    **source
+        Keys of the config's ``source:`` section, such as ``endpoint``.
+
+    Returns
+    -------
+    DicomFile or IndexedFile
+        Seekable and read-only; it counts ``requests`` and ``bytes_read``.
+
+    Raises
+    ------
+    ObjectError
+        What is wrong with the object.
+    HarvestError
+        The index cannot be read, or does not know the object.
+    ValueError
+        The URL or a key of `source` is wrong.
+    """
+    file = open_object(url, **source)
+    if index is None:
+        return file
+    ranges = indexed(index, file.name)
+    return file if ranges.offsets is None else IndexedFile(file, ranges)
+
+
+def read_frames(
+    url: str, numbers: Sequence[int], index: str | Path | None = None, **source: Any
+) -> list[np.ndarray[Any, Any]]:
+    """Read and decode some frames of an object, each by its own bytes.
+
+    Parameters
+    ----------
+    url
+        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
+    numbers
+        Of the frames, from 1.
+    index
+        A frame index, such as ``harvest frames URL --dest FILE`` writes; without one the object's
+        own offset table is read, and where it has none its items are walked over.
+    **source
+        Keys of the config's ``source:`` section, such as ``endpoint``.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        (rows, columns) or (rows, columns, samples), in the order of `numbers`.
+
+    Raises
+    ------
+    IndexError
+        There is no such frame.
+    ObjectError
+        What is wrong with the object.
+    HarvestError
+        The index cannot be read, or does not know the object.
+    ValueError
+        The URL or a key of `source` is wrong.
+    """
+    with open_object(url, **source) as file:
+        ranges = None if index is None else indexed(index, file.name)
+        return FrameReader(file, ranges).frames(numbers)
