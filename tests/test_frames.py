@@ -469,6 +469,11 @@ def test_what_tables_cost(scan: bool) -> None:
     assert (last.start, last.stop) == (len(extended) - 8 - len(frames[-1]) - 8, len(extended))
 
 
+def test_a_single_frame_is_not_read_to_check_its_table() -> None:
+    data = multiframe(JPEG, basic_table([jpeg(200_000)]), 1)
+    assert [stop - start for start, stop in locate(data).asked] == [4 + 8 + 3, 8]
+
+
 def test_a_large_last_frame_is_not_read() -> None:
     frames = [jpeg(200), jpeg(600_000)]
     for table in TABLES.values():

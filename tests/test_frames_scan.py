@@ -11,7 +11,7 @@ import pytest
 from pydicom.encaps import generate_frames
 
 from harvest.frames import FrameSource, PixelDescription, Why
-from harvest.frames.scan import MOST_AT_ONCE, MOST_EMPTY_FRAGMENTS
+from harvest.frames.scan import MOST_AT_ONCE, MOST_CHECKS, MOST_EMPTY_FRAGMENTS
 from harvest.ranges import BRIDGED_BYTES
 
 from .build import BIG, EXPLICIT_BIG, EXPLICIT_LITTLE, JPEG, LITTLE, PIXEL_DATA, UNDEFINED
@@ -217,6 +217,28 @@ def test_one_fragment_takes_two_requests() -> None:
     data = multiframe(JPEG, empty_table([jpeg(10**6)]), None)
     located = locate(data)
     assert [stop - start for start, stop in located.asked] == [512, 8]
+
+
+@pytest.mark.parametrize(("count", "scanned"), [(20, False), (200, True)])
+def test_a_table_is_checked_with_few_requests(count: int, scanned: bool) -> None:
+    """Where the only frame ends takes a look at each of its fragments."""
+    begin = LITTLE.element(PIXEL_DATA, "OB", length=UNDEFINED)
+    head = multiframe(JPEG, begin + LITTLE.item(bytes(4)), None)
+    pieces, at = {0: head}, len(head)
+    for _ in range(count):
+        pieces[at] = LITTLE.mark(0xE000, 2**20) + b"\xff\xd8\xff\xe0"
+        at += 8 + 2**20
+    pieces[at] = LITTLE.sequence_end
+    data = Sparse(at + 8, pieces)
+    pixels = replace(describe(head), size=data.size)
+    checked = drive(data, pixels, scan=False)
+    assert len(checked.asked) <= MOST_CHECKS + 2
+    if scanned:
+        assert checked.reason.why == Why.NO_TABLE
+        assert drive(data, pixels).ranges.source == FrameSource.SCAN
+    else:
+        assert checked.ranges.source == FrameSource.BASIC
+        assert list(checked.ranges.lengths or ()) == [count * (8 + 2**20)]
 
 
 # hostile

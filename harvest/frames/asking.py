@@ -33,6 +33,8 @@ class Source:
         self.bridge = bridge
         self.asked = 0
         """Bytes asked for so far."""
+        self.requests = 0
+        """Ranges asked for so far."""
         self._starts: list[int] = []
         self._pieces: list[bytes] = []
 
@@ -84,6 +86,7 @@ class Source:
         if len(data) != stop - start:
             raise ValueError(f"{stop - start} bytes were asked for and {len(data)} sent")
         self.asked += len(data)
+        self.requests += 1
         if keep:
             index = bisect_right(self._starts, start)
             self._starts.insert(index, start)
