@@ -80,6 +80,8 @@ class PixelArea(NamedTuple):
 
     keyword: str
     """Of the pixel element."""
+    vr: str | None
+    """As the file writes it; None under implicit VR."""
     value: int
     """Absolute offset of the pixel value's first byte."""
     length: int
@@ -171,10 +173,11 @@ def find_pixel_area(window: Window, header: Header) -> PixelArea | None:
     tables: dict[int, Span] = {}
     while position < window.size:
         walk.count()
-        tag, _, length, value = walk.element_header(position, header.implicit)
+        tag, vr, length, value = walk.element_header(position, header.implicit)
         if tag in PIXEL_TAGS:
             return PixelArea(
                 PIXEL_TAGS[tag],
+                vr,
                 value,
                 length,
                 tables.get(EXTENDED_OFFSET_TABLE),

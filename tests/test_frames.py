@@ -151,6 +151,16 @@ def test_native_pixels_of_an_unknown_syntax_must_fit_exactly() -> None:
     assert locate(native(bytes(32), 2, "1.2.3.4")).ranges.frame_bits == 128
 
 
+def test_frames_that_begin_inside_a_big_endian_word() -> None:
+    """Their bytes are swapped with those of the frame before."""
+    odd = native(bytes(30), 2, EXPLICIT_BIG, rows=3, columns=5)
+    assert locate(odd).reason.why == Why.UNCLEAR
+    assert locate(native(bytes(16), 1, EXPLICIT_BIG, rows=3, columns=5)).ranges.frame_bits == 120
+    element = BIG.element(PIXEL_DATA, "OB", bytes(30))
+    bytewise = multiframe(EXPLICIT_BIG, element, 2, code=BIG, rows=3, columns=5)
+    assert locate(bytewise).ranges.frame_bits == 120
+
+
 def test_more_native_bytes_than_the_frames_take_are_told() -> None:
     ranges = locate(native(bytes(40), 2)).ranges
     assert ranges.problem == "8 bytes of pixels more than 2 frames take"
@@ -457,6 +467,11 @@ def test_what_tables_cost(scan: bool) -> None:
     # both tables, the pixel element's head, the empty table and the first item's head
     assert tables.stop - tables.start == 4000 + 12 + 4000 + 12 + 8 + 8
     assert (last.start, last.stop) == (len(extended) - 8 - len(frames[-1]) - 8, len(extended))
+
+
+def test_a_single_frame_is_not_read_to_check_its_table() -> None:
+    data = multiframe(JPEG, basic_table([jpeg(200_000)]), 1)
+    assert [stop - start for start, stop in locate(data).asked] == [4 + 8 + 3, 8]
 
 
 def test_a_large_last_frame_is_not_read() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from ..offsets import BOTH_FILLED
 from ..ranges import BRIDGED_BYTES
@@ -41,6 +42,10 @@ __all__ = [
 ]
 
 
+CHECK_BYTES: Final = 64 * 2**10
+"""Of pixels, at most so many are read in place of another request while a table is checked."""
+
+
 def locate_frames(
     pixels: PixelDescription, *, scan: bool, request_bytes: int = BRIDGED_BYTES
 ) -> Asking[FrameRanges | Unlocatable]:
@@ -69,10 +74,10 @@ def locate_frames(
     ValueError
         Other bytes were sent than were asked for.
     """
-    source = Source(pixels.size, request_bytes)
+    source = Source(pixels.size, min(request_bytes, CHECK_BYTES))
     problems: list[str] = []
     try:
-        found = yield from _locate(source, pixels, scan, problems)
+        found = yield from _locate(source, pixels, request_bytes if scan else None, problems)
     except Stop as stop:
         return Unlocatable(stop.why, stop.reason, "; ".join(problems) or None)
     told = [*problems, *([found.problem] if found.problem else [])]
@@ -80,7 +85,7 @@ def locate_frames(
 
 
 def _locate(
-    source: Source, pixels: PixelDescription, scan: bool, problems: list[str]
+    source: Source, pixels: PixelDescription, scan: int | None, problems: list[str]
 ) -> Asking[FrameRanges]:
     frames = _number_of_frames(pixels)
     if pixels.value_length is not None:
@@ -99,8 +104,9 @@ def _locate(
             problems.append(str(wrong))
     if first > source.size:
         raise Stop(Why.TRUNCATED, "the object ends before its fragments")
-    if not scan:
+    if scan is None:
         raise Stop(Why.NO_TABLE, "no offset table" if not problems else "no offset table is right")
+    source.bridge = scan
     return (yield from scan_frames(source, pixels, first, frames))
 
 

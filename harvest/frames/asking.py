@@ -33,6 +33,8 @@ class Source:
         self.bridge = bridge
         self.asked = 0
         """Bytes asked for so far."""
+        self.requests = 0
+        """Ranges asked for so far."""
         self._starts: list[int] = []
         self._pieces: list[bytes] = []
 
@@ -66,6 +68,8 @@ class Source:
         wanted = list(ranges)
         merged: list[ByteRange] = []
         for each in sorted(wanted):
+            if len(self._known(each.start, each.stop - each.start)) == each.stop - each.start:
+                continue
             if merged and each.start - merged[-1].stop <= self.bridge:
                 merged[-1] = ByteRange(merged[-1].start, max(merged[-1].stop, each.stop))
             else:
@@ -82,6 +86,7 @@ class Source:
         if len(data) != stop - start:
             raise ValueError(f"{stop - start} bytes were asked for and {len(data)} sent")
         self.asked += len(data)
+        self.requests += 1
         if keep:
             index = bisect_right(self._starts, start)
             self._starts.insert(index, start)

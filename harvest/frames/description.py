@@ -58,6 +58,8 @@ class PixelDescription:
     """Absolute offset of the first tag of the pixel area."""
     keyword: str | None = None
     """Of the pixel element; None where there is none."""
+    vr: str | None = None
+    """Of the pixel element; None under implicit VR."""
     value_offset: int = 0
     """Absolute offset of the pixel value's first byte."""
     value_length: int | None = None
@@ -145,6 +147,7 @@ def _place(window: Window, header: Header) -> dict[str, Any]:
         basic = length if tag == ITEM and length != UNDEFINED else None
     return {
         "keyword": area.keyword,
+        "vr": area.vr,
         "value_offset": area.value,
         "value_length": None if area.length == UNDEFINED else area.length,
         "basic_bytes": basic,

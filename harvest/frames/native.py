@@ -41,6 +41,9 @@ def locate_native(pixels: PixelDescription, frames: int) -> FrameRanges:
     exact = excess <= expected % 2
     if pixels.codec is not Codec.NATIVE and not (exact and pixels.codec is Codec.UNKNOWN):
         raise Stop(Why.UNCLEAR, "native pixels in a compressed transfer syntax")
+    if frames > 1 and not pixels.little_endian and pixels.vr == "OW" and bits % 16:
+        # the bytes of a word are swapped, even if one is of the frame before (PS3.5 section 7.3)
+        raise Stop(Why.UNCLEAR, "frames that begin inside a big endian word")
     if pixels.photometric_interpretation in _SHARED_CHROMINANCE and 2 * length >= 3 * expected:
         raise Stop(Why.UNCLEAR, "YBR_FULL_422 with as many bytes as without shared chrominance")
     return FrameRanges(

@@ -27,6 +27,8 @@ MOST_FRAGMENTS: Final = 2**22
 MOST_EMPTY_FRAGMENTS: Final = 2**16
 MOST_AT_ONCE: Final = 4 * 2**20
 """Longest range that is asked for in a scan."""
+MOST_CHECKS: Final = 32
+"""Requests for the fragments of one frame, while a table is checked."""
 _HOP_SHARE: Final = 512
 """A hop reads this part of the fragment that it hops over, so that short ones are seen, too."""
 _LEAST_HOP: Final = ITEM_HEAD + max(HEAD_BYTES.values())
@@ -116,6 +118,8 @@ class _Stretch:
 
     source: Source
     expected: int
+    hop: int
+    """Bytes to ask for where fragments are long."""
     keep: bool
     data: bytes = b""
     base: int = 0
@@ -138,7 +142,7 @@ class _Stretch:
         count = len(self.recent)
         size = (position - self.recent[0]) // count if count else self.expected
         if size >= self.source.bridge:
-            return max(_LEAST_HOP, self.source.bridge // _HOP_SHARE)
+            return self.hop
         self.at_once = min(2 * self.at_once or self.source.bridge, MOST_AT_ONCE)
         return self.at_once
 
@@ -164,7 +168,8 @@ def walk_items(
     expected
         Bytes that a fragment may have.
     most
-        Give up after so many bytes; they are kept. None for a scan, which keeps none.
+        Give up after so many bytes, or `MOST_CHECKS` requests; the bytes are kept. None for a scan,
+        which keeps none.
 
     Raises
     ------
@@ -174,8 +179,10 @@ def walk_items(
     item_head = Struct(f"{pixels.order}HHL").unpack_from
     begins = frame_beginnings(pixels)
     head = HEAD_BYTES.get(pixels.codec, 0)
-    stretch = _Stretch(source, expected, keep=most is not None)
-    asked = source.asked
+    # in a scan short fragments may follow, in a check all that is needed is the item
+    hop = max(_LEAST_HOP, source.bridge // _HOP_SHARE) if most is None else ITEM_HEAD + head
+    stretch = _Stretch(source, expected, hop, keep=most is not None)
+    asked, requests = source.asked, source.requests
     items = Items()
     position = start
     while True:
@@ -200,7 +207,7 @@ def walk_items(
             items.starts.append(position)
         else:
             items.empty += 1
-        _check_effort(items, source.asked - asked, most)
+        _check_effort(items, source.asked - asked, source.requests - requests, most)
         stretch.recent.append(position)
         position = stop
 
@@ -212,8 +219,10 @@ def _check_item(source: Source, tag: int, length: int, position: int) -> None:
         raise Stop(Why.TRUNCATED, "a fragment goes past the object's end")
 
 
-def _check_effort(items: Items, asked: int, most: int | None) -> None:
+def _check_effort(items: Items, asked: int, requests: int, most: int | None) -> None:
     if items.empty > MOST_EMPTY_FRAGMENTS or len(items.starts) > MOST_FRAGMENTS:
         raise Stop(Why.TOO_LARGE, f"over {len(items.starts) + items.empty - 1} fragments")
     if most is not None and asked > most:
         raise Stop(Why.TOO_LARGE, f"over {most} bytes of fragments")
+    if most is not None and requests > MOST_CHECKS:
+        raise Stop(Why.TOO_LARGE, f"over {MOST_CHECKS} large fragments")

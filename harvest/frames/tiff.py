@@ -39,8 +39,9 @@ DIRECTORY_BYTES: Final = 4096
 """Read of a directory at first; most have a few hundred."""
 BEFORE_DIRECTORY: Final = 32
 """Read before a directory: where it follows the pixels, their delimiter is there."""
-SAMPLES: Final = 3
-"""Tiles between the first and the last whose items are looked at."""
+SAMPLES: Final = 1
+"""Tiles between the first and the last whose items are looked at: a request each, and a chain that
+has no gap from the first item to the delimiter is hardly wrong."""
 
 _CODES: Final = {1: "B", 3: "H", 4: "L", 16: "Q"}
 """Field types of whole numbers: BYTE, SHORT, LONG, LONG8."""
