@@ -8,8 +8,8 @@ sequences are lists of structs; what is absent is NULL, and an empty list where 
 - PN is a struct of its component groups (PS3.5 section 6.2.1), AT an integer, DT a timestamp in
   UTC (without an offset it is taken for UTC; one that names no day is NULL).
 - An attribute is a list where IDC's own queries use it as one (see `harvest.attribute_use`);
-  where they do not tell, by the dictionary's VM. One value that the queries take where a file has
-  several is their text joined by backslashes, or NULL for a number.
+  where they do not tell, by the dictionary's VM. Several values where one is known are their text
+  joined by backslashes, and NULL where they are no text or ``instances`` has none of them either.
 - What ``instances`` has no column for comes from the whole header: every attribute of the
   dictionary but binary ones, sequences that no profile and none of IDC's queries look into as
   lists of their items in the DICOM JSON Model. Each is read when it is asked for, so name columns:
