@@ -301,33 +301,31 @@ def test_a_query_reads_what_it_names(connection: duckdb.DuckDBPyConnection, read
         assert computed <= named | keys | {"SeriesInstanceUID", source}
 
 
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ("20240102", dt.datetime(2024, 1, 2)),
-        ("2024010203", dt.datetime(2024, 1, 2, 3)),
-        ("202401020304", dt.datetime(2024, 1, 2, 3, 4)),
-        ("20240102030405-0530", dt.datetime(2024, 1, 2, 8, 34, 5)),
-        ("20240102000405+0100", dt.datetime(2024, 1, 1, 23, 4, 5)),
-        ("202401", None),
-        ("2024", None),
-    ],
-)
-def test_timestamps(
-    scheduler: str, tmp_path: Path, written: str, expected: dt.datetime | None
-) -> None:
-    image = identified(1)
-    image.AcquisitionDateTime = written
-    path = tmp_path / "in" / "1.dcm"
-    path.parent.mkdir()
-    image.save_as(path, enforce_file_format=True)
-    for number, more in enumerate([{}, {"header": "json", "tags": ["SeriesInstanceUID"]}]):
-        out = tmp_path / str(number)
-        wanted = {"profile": [], "tags": ["SeriesInstanceUID", "AcquisitionDateTime"], **more}
-        run(conftest.config_of(out, {"prefix": str(path.parent)}, scheduler=scheduler, read=wanted))
-        with harvest.connect(str(out)) as connection:
-            sql = "SELECT AcquisitionDateTime FROM dicom_all"
-            assert connection.execute(sql).fetchall() == [(expected,)]
+TIMESTAMPS: Final = {
+    "20240102": dt.datetime(2024, 1, 2),
+    "2024010203": dt.datetime(2024, 1, 2, 3),
+    "202401020304": dt.datetime(2024, 1, 2, 3, 4),
+    "20240102030405-0530": dt.datetime(2024, 1, 2, 8, 34, 5),
+    "20240102000405+0100": dt.datetime(2024, 1, 1, 23, 4, 5),
+    "202401": None,
+    "2024": None,
+}
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionDateTime", "Modality"])
+def test_timestamps(scheduler: str, tmp_path: Path, tag: str) -> None:
+    """Of a column, and of the header where there is no column."""
+    (tmp_path / "in").mkdir()
+    for number, written in enumerate(TIMESTAMPS):
+        image = identified(number)
+        image.AcquisitionDateTime = written
+        image.save_as(tmp_path / "in" / f"{number}.dcm", enforce_file_format=True)
+    wanted = {"profile": [], "tags": ["SeriesInstanceUID", "SOPInstanceUID", tag], "header": "json"}
+    prefix = {"prefix": str(tmp_path / "in")}
+    run(conftest.config_of(tmp_path / "out", prefix, scheduler=scheduler, read=wanted))
+    with harvest.connect(str(tmp_path / "out")) as connection:
+        sql = "SELECT AcquisitionDateTime FROM dicom_all ORDER BY SOPInstanceUID"
+        assert connection.execute(sql).fetchall() == [(time,) for time in TIMESTAMPS.values()]
 
 
 def test_what_the_index_knows(lab: Lab, scheduler: str, tmp_path: Path) -> None:
