@@ -54,9 +54,10 @@ class Use:
     def paths(self) -> Iterable[tuple[Use, ...]]:
         """Yield the way to each attribute that has no items, or of whose items nothing is read."""
         # the parts of a name are no attributes
-        members = self.members.values() if sequence_tag(self.name) else ()
-        if not members:
+        members = [each for each in self.members.values() if each.is_attribute]
+        if not members or sequence_tag(self.name) is None:
             yield (self,)
+            return
         for member in members:
             for rest in member.paths():
                 yield (self, *rest)
@@ -390,6 +391,8 @@ def _combined(expression: exp.Expr, parts: Mapping[int, _Value]) -> _Value:
         return _built(expression, first, parts)
     if isinstance(expression, exp.Bracket):
         return _take_as_list(first)
+    if isinstance(expression, exp.Unnest):  # behind IN
+        return _either(map(_take_as_list, parts.values()))
     if isinstance(expression, (exp.Order, exp.Limit)):
         return first
     if isinstance(expression, _PASSING):

@@ -48,7 +48,7 @@ class WrittenIndex:
     not_harvested: tuple[str, ...]
     """Attributes that it reads and the output has no column for: they count as absent."""
     not_found: tuple[str, ...]
-    """Attributes that it reads and that no file of the harvest has."""
+    """Attributes that it reads and that no row of ``dicom_all`` has a value of."""
 
 
 def index_names() -> tuple[str, ...]:
@@ -223,6 +223,8 @@ class _Missing:
             for path in _paths(together(index.uses for index in indices))
             if self._sources[_text(path)] != ABSENT
         }
+        if self._sources["SeriesInstanceUID"] == ABSENT:
+            paths = {}  # dicom_all has no rows, which says nothing of the files
         tests = [
             f"coalesce(bool_or({existence(_steps(path, types[text]))}), false)"
             for text, path in paths.items()

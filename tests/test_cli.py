@@ -23,7 +23,7 @@ from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 from tests.proxy import refusing_proxy
 
-COMMANDS = ("plan", "run", "status", "query", "read")
+COMMANDS = ("plan", "run", "status", "query", "index", "read")
 
 
 def write_config(path: Path, **sections: Any) -> Path:
@@ -135,6 +135,45 @@ def test_a_second_run_prints_the_same(
 ) -> None:
     again = conftest.harvest("run", finished[0].parent / "config.yaml", "--json")
     assert (again.returncode, again.stdout, again.stderr) == (0, finished[1].stdout, "")
+
+
+def test_index(finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    dest = tmp_path / "indices"
+    ended = conftest.harvest("index", finished[0], "pt_index", "ct_index", "--dest", dest, "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found = json.loads(ended.stdout)
+    assert [(each["name"], each["rows"]) for each in found] == [("pt_index", 1), ("ct_index", 0)]
+    assert "KVP" in found[1]["not_harvested"]
+    assert [each["path"] for each in found] == [
+        str(dest / f"{name}.parquet") for name in ("pt_index", "ct_index")
+    ]
+    assert sorted(path.name for path in dest.iterdir()) == ["ct_index.parquet", "pt_index.parquet"]
+    as_text = conftest.harvest("index", finished[0], "pt_index", "--dest", dest)
+    assert as_text.returncode == 0
+    assert "pt_index" in as_text.stdout
+    assert "DecayCorrection" in as_text.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name the indices, or say --all"),
+        (("ct_index", "--all"), "name the indices, or say --all"),
+        (("ct_inde",), "did you mean ct_index"),
+        (("idc_index",), "needs more than headers"),
+    ],
+)
+def test_index_used_wrongly(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    dest = tmp_path / "indices"
+    ended = conftest.harvest("index", finished[0], *arguments, "--dest", dest)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert message in ended.stderr
+    assert not dest.exists()
 
 
 def test_text_results(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

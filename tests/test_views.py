@@ -95,7 +95,9 @@ def test_connect(output: OutputConfig) -> None:
     with harvest.connect(output) as connection:
         assert connection.execute("SELECT count(*) FROM instances").fetchall() == [(4,)]
         assert connection.execute("SELECT sum(instances_planned) FROM series").fetchall() == [(4,)]
-        assert connection.execute("SHOW TABLES").fetchall() == [("instances",), ("series",)]
+        views = ["dicom_all", "dicom_attributes", "dicom_metadata", "instances", "series"]
+        assert connection.execute("SHOW TABLES").fetchall() == [(name,) for name in views]
+        assert connection.execute("SELECT count(*) FROM dicom_all").fetchall() == [(3,)]
 
 
 def test_a_bucket_answers_as_a_folder(folder: Path, bucket: Placed) -> None:
