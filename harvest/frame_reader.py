@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, generate_fragments
+from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 
 from .elements import SOP_INSTANCE_UID, text_of
@@ -27,6 +27,7 @@ from .frames import (
     PixelDescription,
     Unlocatable,
     describe_pixels,
+    join_fragments,
     locate_frames,
 )
 from .header import Header, read_header
@@ -149,7 +150,7 @@ class FrameReader:
         if self.ranges.first_offset is None or pixels.little_endian or pixels.bits_allocated != 8:
             return ByteRange(start, stop)
         # bytes in words are swapped in pairs, so that a pair must not be torn
-        if (start - self.ranges.first_offset) % 2 and self._vr == "OW":
+        if (start - self.ranges.first_offset) % 2 and pixels.vr != "OB":
             raise ObjectError(ErrorKind.UNSUPPORTED, "a frame begins inside a big-endian word")
         return ByteRange(start, stop + (stop - start) % 2)
 
@@ -177,8 +178,8 @@ class FrameReader:
             if pixels.bits_allocated == 1:
                 return self._bits(number, data)
             return pixel_array(self._single(data, pixels.keyword or "PixelData"))
-        fragments = list(generate_fragments(data))
-        return pixel_array(self._single(encapsulate([b"".join(fragments)], has_bot=False)))
+        frame = join_fragments(data, little_endian=pixels.little_endian)
+        return pixel_array(self._single(encapsulate([frame], has_bot=False)))
 
     def _bits(self, number: int, data: bytes) -> np.ndarray[Any, Any]:
         """Unpack a frame of single bits, which need not begin with a byte (PS3.5 section 8.1.1)."""
@@ -197,16 +198,8 @@ class FrameReader:
                 made[name] = self.dataset[name]
         made.NumberOfFrames = 1
         setattr(made, keyword, data + b"\0" * (len(data) % 2))
-        made[keyword].VR = self._vr
+        made[keyword].VR = self.description.vr or "OW"
         return made
-
-    @cached_property
-    def _vr(self) -> str:
-        """Of the pixel element: in big endian it tells whether bytes are swapped."""
-        if self.dataset.file_meta.TransferSyntaxUID.is_implicit_VR:
-            return "OW"
-        value = self.description.value_offset
-        return self.file.pread(value - 8, value - 6).decode("ascii", "replace")
 
 
 _NEEDED: Final = (

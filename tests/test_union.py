@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import hashlib
 import json
 import random
+import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -19,11 +19,11 @@ import pytest
 from harvest import planning
 from harvest.errors import RunAgain
 from harvest.output import LocalOutput
-from harvest.publish import Tables
-from harvest.table import part_of, part_schema, write_part
 from harvest.profile import resolve_wanted
+from harvest.publish import Tables
 from harvest.runner import run
 from harvest.schema import attributes_of, instances_schema
+from harvest.table import part_of, part_schema, write_part
 from harvest.tags import Attribute, Wanted, appeared, merge_paths, parse_path
 from harvest.union import TableColumns, conform
 from tests import conftest
@@ -167,9 +167,10 @@ def test_a_row_that_is_read_again_may_bring_a_column(
             assert "BorderDensity" not in conftest.instances(tmp_path / "out")[0]
             store.schedule = None
         if attempt == "killed after the first file":
-            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            with monkeypatch.context() as patch:
                 patch.setattr(Tables, "write", killed_after(1, Tables.write))
-                run(config, retry_errors=True)
+                with pytest.raises(KeyboardInterrupt):
+                    run(config, retry_errors=True)
         assert run(config, retry_errors=True).errors == {}
     rows = conftest.instances(tmp_path / "out")
     assert [row["BorderDensity"] for row in rows] == [None] * 7 + ["BLACK"] + [None] * 4
@@ -208,6 +209,7 @@ def test_a_part_damaged_anywhere_is_read_again(tmp_path: Path) -> None:
     for _ in range(300):
         flipped = bytearray(content)
         flipped[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (tmp_path / part.name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part.name).write_bytes(flipped)
         try:
             part_schema(output, part)
