@@ -7,7 +7,6 @@ elsewhere is read as it is asked for. One state of the object is seen, or `Objec
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from .config import SourceConfig
 from .errors import ErrorKind, ObjectError
 from .fetch import Fetch, Traffic
 from .patience import Patience, RateLimit
+from .ranged_file import RangedFile
 from .ranges import FIRST_RANGE_BYTES
 from .store import open_store
 from .urls import ObjectUrl, parse_url
@@ -27,7 +27,7 @@ RETRIES: Final = 3
 REQUEST_SECONDS: Final = 120.0
 
 
-class DicomFile(io.RawIOBase):
+class DicomFile(RangedFile):
     """An object in a bucket, or a local file, as a binary file.
 
     Parameters
@@ -48,7 +48,6 @@ class DicomFile(io.RawIOBase):
     def __init__(
         self, url: ObjectUrl, source: SourceConfig, first: int = FIRST_RANGE_BYTES
     ) -> None:
-        super().__init__()
         self._traffic = Traffic()
         self._fetch = Fetch(
             open_store(url, source, REQUEST_SECONDS),
@@ -60,15 +59,10 @@ class DicomFile(io.RawIOBase):
             self._traffic,
             first,
         )
+        super().__init__(self._bytes, self._fetch.size)
         self.name = str(url)
-        self._position = 0
         self._ahead = FIRST_AHEAD_BYTES
         self._held = _Held(self._fetch.first)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the object."""
-        return self._fetch.size
 
     @property
     def requests(self) -> int:
@@ -79,42 +73,6 @@ class DicomFile(io.RawIOBase):
     def bytes_read(self) -> int:
         """Body bytes of the answers so far."""
         return self._traffic.bytes_read
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that any position can be read next."""
-        return True
-
-    def tell(self) -> int:
-        """Return the offset of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Choose the offset of the next byte; nothing is read."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"there is no offset {base + offset}")
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Read bytes; fewer than asked for only where the object ends.
-
-        Parameters
-        ----------
-        size
-            Bytes; all that are left where it is negative or None.
-        """
-        if self.closed:
-            raise ValueError("the file is closed")
-        start = min(self._position, self.size)
-        stop = self.size if size is None or size < 0 else min(start + size, self.size)
-        data = self._bytes(start, stop) if stop > start else b""
-        self._position = start + len(data) if data else self._position
-        return data
 
     def pread(self, start: int, stop: int) -> bytes:
         """Read bytes `start` to `stop` by one request, if they are not known; for many threads.
@@ -142,17 +100,6 @@ class DicomFile(io.RawIOBase):
         if self._held.read(start, stop) is None:
             begin = min(self._held.reach(start), stop)
             self._held.add(begin, self.pread(begin, stop))
-
-    def readall(self) -> bytes:
-        """Read all that is left."""
-        return self.read()
-
-    def readinto(self, buffer: Any) -> int:
-        """Read into a buffer; return how many bytes."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def _bytes(self, start: int, stop: int) -> bytes:
         known = self._held.read(start, stop)

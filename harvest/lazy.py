@@ -7,7 +7,6 @@ find frames by it and never walk over the pixel data.
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -20,6 +19,7 @@ from .frame_reader import FrameReader
 from .frame_table import indexed
 from .frames import FrameRanges
 from .offsets import BASIC_OFFSET_REACH
+from .ranged_file import RangedFile
 from .walk import ITEM
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _Piece(NamedTuple):
     """What is put in."""
 
 
-class IndexedFile(io.RawIOBase):
+class IndexedFile(RangedFile):
     """An object whose frames are known, as a binary file with an offset table.
 
     Parameters
@@ -52,7 +52,6 @@ class IndexedFile(io.RawIOBase):
     """
 
     def __init__(self, file: DicomFile, ranges: FrameRanges) -> None:
-        super().__init__()
         assert ranges.offsets is not None
         assert ranges.lengths is not None
         self.file = file
@@ -60,8 +59,7 @@ class IndexedFile(io.RawIOBase):
         self._offsets, self._lengths = ranges.offsets, ranges.lengths
         self._pieces = _pieces(FrameReader(file, ranges))
         self._starts = [0, *accumulate(piece.length for piece in self._pieces)]
-        self.size: int = self._starts.pop()
-        self._position = 0
+        super().__init__(self._bytes, self._starts.pop())
         self._last = -2
         self._ahead = 1
 
@@ -75,56 +73,21 @@ class IndexedFile(io.RawIOBase):
         """Body bytes of the answers so far."""
         return self.file.bytes_read
 
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that any position can be read next."""
-        return True
-
-    def tell(self) -> int:
-        """Return the offset of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Choose the offset of the next byte; nothing is read."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"there is no offset {base + offset}")
-        self._position = base + offset
-        return self._position
-
     def close(self) -> None:
         """Close the object, too."""
         if not self.closed:
             self.file.close()
         super().close()
 
-    def read(self, size: int | None = -1) -> bytes:
-        """Read bytes; fewer than asked for only where the file ends."""
-        if self.closed:
-            raise ValueError("the file is closed")
-        stop = self.size if size is None or size < 0 else min(self._position + size, self.size)
+    def _bytes(self, start: int, stop: int) -> bytes:
         parts = []
-        while self._position < stop:
-            index = bisect_right(self._starts, self._position) - 1
-            piece, at = self._pieces[index], self._position - self._starts[index]
-            length = min(piece.length - at, stop - self._position)
+        while start < stop:
+            index = bisect_right(self._starts, start) - 1
+            piece, at = self._pieces[index], start - self._starts[index]
+            length = min(piece.length - at, stop - start)
             parts.append(self._part(piece, at, length))
-            self._position += length
+            start += length
         return b"".join(parts)
-
-    def readall(self) -> bytes:
-        """Read all that is left."""
-        return self.read()
-
-    def readinto(self, buffer: Any) -> int:
-        """Read into a buffer; return how many bytes."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def _part(self, piece: _Piece, at: int, length: int) -> bytes:
         if piece.data is not None:

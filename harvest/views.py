@@ -19,7 +19,7 @@ from .dicom_all import ATTRIBUTES, Source, dicom_views
 from .errors import HarvestError, OutputError
 from .index_sql import attributes_of_indices
 from .output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
-from .output.ranged import RangedFile
+from .ranged_file import RangedFile
 from .sql import quoted
 from .store.protocol import Version
 from .table import finished

@@ -12,11 +12,11 @@ from typing import BinaryIO, Final, TypeVar, cast
 
 from ..errors import ErrorKind, ObjectError, OutputError, StoreUnavailable
 from ..patience import Patience
+from ..ranged_file import RangedFile
 from ..store.protocol import EmptyObject, Version, WritableBucket
 from ..urls import ObjectUrl
 from .faults import explained
 from .protocol import WORK
-from .ranged import RangedFile
 
 _PROBE: Final = f"{WORK}/conditions"
 RETRIES: Final = 4
