@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 import click
 
 from . import __version__
-from .errors import ExitCode, HarvestError, ObjectError
+from .errors import ConfigError, ExitCode, HarvestError, ObjectError
 
 if TYPE_CHECKING:
     from .progress import Progress
+    from .tags import Wanted
 
 # what only one command needs is imported inside it: `harvest --help` answers at once
 
@@ -64,6 +65,8 @@ def _reporting(function: Callable[Parameters, int | None]) -> Callable[Parameter
     def command(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
             code = function(*args, **kwargs)
+        except click.ClickException:
+            raise  # the group shows it
         except HarvestError as error:
             click.echo(f"harvest: {error}", err=True)
             sys.exit(error.exit_code)
@@ -417,7 +420,8 @@ def _print_indices(written: Any) -> None:
 @click.argument("output")
 @click.option("--tags", multiple=True, metavar="TAG", help="Keyword, Sequence.Keyword or private.")
 @click.option("--profile", "profiles", multiple=True, metavar="NAME", help="A profile, or `all`.")
-@click.option("--dest", required=True, type=Path, metavar="FILE", help="The Parquet file to write.")
+@click.option("--skip", multiple=True, metavar="TAG", help="To leave out where all are wanted.")
+@click.option("--dest", required=True, metavar="FILE", help="The Parquet file to write.")
 @_endpoint
 @_region
 @_allow_http
@@ -427,7 +431,8 @@ def columns(
     output: str,
     tags: tuple[str, ...],
     profiles: tuple[str, ...],
-    dest: Path,
+    skip: tuple[str, ...],
+    dest: str,
     endpoint: str | None,
     region: str | None,
     allow_http: bool,
@@ -442,20 +447,18 @@ def columns(
     Examples:
       harvest columns out/lung --tags ProtocolName --tags BodyPartThickness --dest protocol.parquet
       harvest columns out/lung --profile ct --dest ct.parquet
+      harvest columns out/lung --profile all --skip ReferencedSeriesSequence --dest all.parquet
     """
     from .columns import write_columns
     from .config import output_config
-    from .profile import resolve_wanted
     from .show import print_json, print_pairs
 
     if not tags and not profiles:
         raise click.UsageError("name --tags or a --profile")
-    written = write_columns(
-        output_config(output, endpoint, region, allow_http=allow_http),
-        resolve_wanted(profiles, tags),
-        dest,
-        _progress(),
-    )
+    wanted = _wanted(profiles, tags, skip)
+    config = output_config(output, endpoint, region, allow_http=allow_http)
+    _end_on_signals()
+    written = write_columns(config, wanted, dest, _progress())
     if as_json:
         print_json(asdict(written))
     else:
@@ -467,6 +470,17 @@ def columns(
             }
         )
     return None
+
+
+def _wanted(profiles: tuple[str, ...], tags: tuple[str, ...], skip: tuple[str, ...]) -> Wanted:
+    from .profile import resolve
+
+    resolved = resolve(profiles, tags, skip)
+    if resolved.mistakes:
+        # they name a key of the config's `read:` section, or a profile: here it is an option
+        texts = (text.removeprefix("read.") for _, text in resolved.mistakes)
+        raise ConfigError("\n".join(f"--{text}" for text in texts))
+    return resolved.wanted
 
 
 @main.command()

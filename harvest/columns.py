@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .config import OutputConfig
-from .converter import Converter, inner_encoding
+from .converter import Converter, inner_encoding, issue
 from .elements import Selection
 from .errors import OutputError
-from .json_dataset import ENCODING, json_dataset
-from .output import LocalOutput, Output, open_output
+from .json_dataset import json_dataset
+from .output import MANIFEST, LocalOutput, Output, open_output
 from .progress import Progress, Silent
-from .schema import attributes_of, columns_schema
-from .table import finished, read_parquet, write_parquet
-from .tags import Wanted
+from .schema import HEADER_COLUMN, attributes_of, columns_schema
+from .table import PLAN, finished, read_parquet, write_parquet
+from .tags import Wanted, top_tags
 from .union import conform, known_members, united
+from .urls import parse_url
 
 _ROWS: Final = 2_000
-"""Made at once: a header is a hundred times as long as text as it is in columns."""
+_HEADER_BYTES: Final = 16 * 2**20
+"""Of these rows and bytes of headers at most are columns made at once; of one row in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,10 @@ class NewColumns:
 
 
 def write_columns(
-    output: OutputConfig, wanted: Wanted, destination: Path, progress: Progress | None = None
+    output: OutputConfig,
+    wanted: Wanted,
+    destination: str | Path,
+    progress: Progress | None = None,
 ) -> NewColumns:
     """Make columns of the header column of a finished output.
 
@@ -48,8 +57,8 @@ def write_columns(
     wanted
         What becomes columns, as in a harvest.
     destination
-        The Parquet file to write: ``url``, ``issues`` and the columns, one row for each row of
-        ``instances`` and in its order.
+        The Parquet file to write, outside any harvest: ``url``, ``issues`` and the columns, one
+        row for each row of ``instances`` and in its order.
     progress
         Is told what happens.
 
@@ -61,8 +70,9 @@ def write_columns(
     Raises
     ------
     OutputError
-        The output is not finished, or has no headers.
+        The output is not finished, or has no headers; or the file cannot be written there.
     """
+    file = _local_file(destination)
     opened = open_output(output)
     manifest = finished(opened, output.url)
     if manifest["asked"]["header"] != "json":
@@ -70,34 +80,112 @@ def write_columns(
             f"{output.url} has no header column: columns can be made later only of a harvest with "
             "read.header: json; add the tags to the config, and harvest into another output"
         )
-    files = [file["name"] for file in manifest["tables"]["instances"]]
     progress = progress or Silent()
+    with _written_whole(file) as unfinished:
+        schema, rows = _write(opened, manifest, wanted, unfinished, progress)
+    names = tuple(attribute.name for attribute in attributes_of(schema))
+    return NewColumns(str(destination), rows, names)
+
+
+def _write(
+    output: Output, manifest: dict[str, Any], wanted: Wanted, file: Path, progress: Progress
+) -> tuple[pa.Schema, int]:
+    """Write the columns; return their schema, and how many rows there are."""
+    files = [file["name"] for file in manifest["tables"]["instances"]]
     maker = _Maker(wanted)
     if wanted.open:
         progress.message("looking which attributes there are")
-        for batch in _batches(opened, files):
+        for batch in _batches(output, files):
             maker.rows(batch)
     found = maker.converter.attributes()
     schema = columns_schema(known_members(united([found])) if wanted.open else found)
-    made = (conform(maker.batch(batch), schema) for batch in _batches(opened, files))
+    made = (conform(maker.batch(batch), schema) for batch in _batches(output, files))
     progress.message("making the columns")
     written = write_parquet(
-        LocalOutput(destination.parent),
-        destination.name,
+        LocalOutput(file.parent),
+        file.name,
         made,
         schema,
         {"harvest.plan": manifest["plan"]},
         rows=manifest["rows"],
     )
-    names = tuple(attribute.name for attribute in attributes_of(schema))
-    return NewColumns(str(destination), written.rows, names)
+    return schema, written.rows
+
+
+def _local_file(destination: str | Path) -> Path:
+    """Check where columns are to be written.
+
+    Raises
+    ------
+    OutputError
+        It is no file of this machine, or would be part of a harvest.
+    """
+    try:
+        url = parse_url(str(destination))
+    except ValueError as error:
+        raise OutputError(f"{error}: name a local file") from None
+    if url.scheme != "file":
+        raise OutputError(
+            f"{destination} is in a bucket, and columns are written to a local file: "
+            "name one, and copy it there"
+        )
+    file = Path(url.key)
+    if url.key.endswith("/") or file.is_dir():
+        raise OutputError(f"{destination} is a folder: name a file in it")
+    folder = file.parent.resolve()
+    for around in (folder, *folder.parents):
+        if _is_harvest(around):
+            raise OutputError(
+                f"{destination} is part of the harvest in {around}: name a file outside it"
+            )
+    return file
+
+
+def _is_harvest(folder: Path) -> bool:
+    """Tell whether a folder holds a finished harvest, or one that was begun."""
+    finished = os.path.isfile(folder / MANIFEST) and os.path.isdir(folder / "instances")
+    return finished or os.path.isdir(folder / PLAN)
+
+
+@contextmanager
+def _written_whole(file: Path) -> Iterator[Path]:
+    """Yield a path beside a file; what is written there becomes the file when the block ends."""
+    with _refusal_told(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = TemporaryDirectory(prefix=".harvest-", dir=file.parent)
+    with beside as folder:
+        # not by its own name: nothing unfinished is called .parquet
+        unfinished = Path(folder) / "unfinished"
+        yield unfinished
+        with _refusal_told(file):
+            os.replace(unfinished, file)
+
+
+@contextmanager
+def _refusal_told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        text = f"{file} cannot be written ({error.strerror}): name another file"
+        raise OutputError(text) from None
 
 
 def _batches(output: Output, files: list[str]) -> Iterator[pa.RecordBatch]:
     for name in files:
-        for group in read_parquet(output, name, ["url", "header"]):
-            for start in range(0, group.num_rows, _ROWS):
-                yield group.slice(start, _ROWS)
+        for group in read_parquet(output, name, ["url", HEADER_COLUMN]):
+            yield from _small_batches(group)
+
+
+def _small_batches(group: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    lengths = pc.fill_null(pc.binary_length(group[HEADER_COLUMN]), 0).to_pylist()
+    start = size = 0
+    for row, length in enumerate(lengths):
+        if row > start and (row - start == _ROWS or size + length > _HEADER_BYTES):
+            yield group.slice(start, row - start)
+            start, size = row, 0
+        size += length
+    if lengths:
+        yield group.slice(start)
 
 
 class _Maker:
@@ -105,7 +193,9 @@ class _Maker:
 
     def __init__(self, wanted: Wanted) -> None:
         self.converter = Converter(wanted)
-        self._selection = Selection(wanted.attributes, everything=wanted.everything)
+        self._selection = Selection(
+            wanted.attributes, everything=wanted.everything, skipped=top_tags(wanted.skipped)
+        )
 
     def batch(self, headers: pa.RecordBatch) -> pa.RecordBatch:
         """Make the columns of some rows."""
@@ -114,13 +204,14 @@ class _Maker:
 
     def rows(self, headers: pa.RecordBatch) -> list[dict[str, Any]]:
         """Make some rows."""
-        pairs = zip(headers["url"].to_pylist(), headers["header"].to_pylist(), strict=True)
+        pairs = zip(headers["url"].to_pylist(), headers[HEADER_COLUMN].to_pylist(), strict=True)
         return [{"url": url, **self._row(text)} for url, text in pairs]
 
     def _row(self, text: str | None) -> dict[str, Any]:
         if text is None:  # it could not be read
             return {}
-        dataset = json_dataset(json.loads(text), self._selection)
-        encoding = inner_encoding(dataset, ENCODING)
+        dataset, around, untold = json_dataset(json.loads(text), self._selection)
+        encoding = inner_encoding(dataset, around)
         columns, misfits = self.converter.columns(dataset, dataset, encoding)
-        return {**columns, "issues": list(chain.from_iterable(misfits.values())) or None}
+        issues = [*chain.from_iterable(misfits.values()), *(issue(*found) for found in untold)]
+        return {**columns, "issues": issues or None}

@@ -229,11 +229,17 @@ class _Writer:
         return self._pointer(element, vr if vr in _RESTS else "UN")
 
     def _issue(self, tag: int, problem: str, raw: bytes | None = None) -> None:
-        if len(self.issues) < ISSUES:
-            path = ".".join(map(keyword_of, (*self._path, tag)))
-            self.issues.append(HeaderIssue(path, problem, raw))
-        elif len(self.issues) == ISSUES:
-            self.issues.append(HeaderIssue("", "more_issues", None))
+        add_issue(self.issues, (*self._path, tag), problem, raw)
+
+
+def add_issue(
+    issues: list[HeaderIssue], path: Iterable[int], problem: str, raw: bytes | None = None
+) -> None:
+    """Append an issue of the element that the tags lead to, if there are not too many."""
+    if len(issues) < ISSUES:
+        issues.append(HeaderIssue(".".join(map(keyword_of, path)), problem, raw))
+    elif len(issues) == ISSUES:
+        issues.append(HeaderIssue("", "more_issues", None))
 
 
 def _in_order(dataset: DataSet, written: Iterable[str]) -> list[str]:
@@ -369,10 +375,6 @@ def _stripped(value: bytes, encoding: Encoding) -> str:
     return _strings([part.strip() for part in text.split("\\")])
 
 
-def _address(value: bytes, encoding: Encoding) -> str:
-    return _single(value.decode("latin-1"))
-
-
 def _text(value: bytes, encoding: Encoding) -> str:
     return _single(encoding.text(value))
 
@@ -458,9 +460,13 @@ _RESTS: Final[dict[str, Callable[[bytes, Encoding], str]]] = {
     **dict.fromkeys(("AS", "CS", "DA", "DS", "DT", "IS", "TM"), _default_text),
     **dict.fromkeys(("AE", "UI"), _stripped),
     **dict.fromkeys(("LO", "SH", "UC"), _texts),
-    **dict.fromkeys(("LT", "ST", "UT"), _text),
+    # a URI is ASCII; where one is not, the character set tells more than Latin 1, as in columns
+    **dict.fromkeys(("LT", "ST", "UR", "UT"), _text),
     "AT": _tags,
     "PN": _names,
     "SQ": _no_items,
-    "UR": _address,
 }
+LATIN_1_VRS: Final = frozenset(
+    vr for vr, function in _RESTS.items() if function in (_default_text, _stripped)
+)
+"""VRs of the default repertoire: their text is the value's bytes, as Latin 1."""

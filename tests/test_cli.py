@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from harvest import cli
@@ -23,7 +24,7 @@ from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 from tests.proxy import refusing_proxy
 
-COMMANDS = ("plan", "run", "status", "query", "index", "read")
+COMMANDS = ("plan", "run", "status", "query", "index", "columns", "frames", "read")
 
 
 def write_config(path: Path, **sections: Any) -> Path:
@@ -103,7 +104,16 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("harvest-everything",), ("run",), ("run", "a", "b"), ("query", "out"), ("run", "--no")],
+    [
+        (),
+        ("harvest-everything",),
+        ("run",),
+        ("run", "a", "b"),
+        ("query", "out"),
+        ("run", "--no"),
+        ("columns", "out", "--dest", "a.parquet"),
+        ("columns", "out", "--tags", "StudyID"),
+    ],
 )
 def test_wrong_use(arguments: tuple[str, ...]) -> None:
     ended = conftest.harvest(*arguments)
@@ -268,6 +278,14 @@ def test_read_without_network() -> None:
         (("run", "no-such-config.yaml"), "no-such-config.yaml cannot be read"),
         (("status", "no-such-folder"), "no harvest"),
         (("query", "no-such-folder", "SELECT 1"), "no finished harvest"),
+        (("columns", "out", "--tags", "Foo", "--dest", "a"), "--tags: 'Foo' is in no dictionary"),
+        (("columns", "out", "--profile", "none", "--dest", "a"), "--profile 'none' is neither"),
+        (
+            ("columns", "out", "--profile", "all", "--skip", "Foo", "--dest", "a"),
+            "--skip: 'Foo' is in no dictionary",
+        ),
+        (("columns", "out", "--tags", "StudyID", "--dest", "s3://b/a"), "is in a bucket"),
+        (("columns", "no-such-folder", "--tags", "StudyID", "--dest", "a"), "no finished harvest"),
     ],
 )
 def test_mistakes_are_one_message(arguments: tuple[str, ...], message: str) -> None:
@@ -414,6 +432,14 @@ def test_what_duckdb_makes_of_an_interruption_is_no_bug(
         cli._reporting(interrupted)()
     assert ended.value.code == 75
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_wrong_use_that_a_command_finds_is_no_bug() -> None:
+    def wrong() -> None:
+        raise click.UsageError("name one of them")
+
+    with pytest.raises(click.UsageError, match="name one of them"):
+        cli._reporting(wrong)()
 
 
 # --- hosts -----------------------------------------------------------------------------------
