@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
@@ -485,7 +484,7 @@ def _wanted(profiles: tuple[str, ...], tags: tuple[str, ...], skip: tuple[str, .
 
 @main.command()
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
-@click.option("--dest", type=Path, metavar="FILE", help="Write a frame index, as Parquet.")
+@click.option("--dest", metavar="FILE", help="Write a frame index, as Parquet.")
 @click.option("--no-scan", is_flag=True, help="Believe tables only; never walk over the items.")
 @_endpoint
 @_region
@@ -496,7 +495,7 @@ def _wanted(profiles: tuple[str, ...], tags: tuple[str, ...], skip: tuple[str, .
 @_reporting
 def frames(
     urls: tuple[str, ...],
-    dest: Path | None,
+    dest: str | None,
     no_scan: bool,
     endpoint: str | None,
     region: str | None,
@@ -512,6 +511,7 @@ def frames(
       harvest frames slide.dcm
       harvest frames s3://idc-open-data/<series uuid>/<instance uuid>.dcm --dest frames.parquet
     """
+    from .destination import local_file
     from .frame_table import located, write_frames
     from .show import print_json, print_table
 
@@ -522,9 +522,10 @@ def frames(
         "anonymous": not credentials,
         "allow_http": allow_http,
     }
+    file = None if dest is None else local_file(dest)
     found = [located(url, scan=not no_scan, **source) for url in urls]
-    if dest is not None:
-        write_frames([each.row for each in found if each.row is not None], dest)
+    if file is not None:
+        write_frames([each.row for each in found if each.row is not None], file)
     if as_json:
         print_json([each.report() for each in found])
     else:

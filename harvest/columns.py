@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pyarrow as pa
@@ -17,16 +14,16 @@ import pyarrow.compute as pc
 
 from .config import OutputConfig
 from .converter import Converter, inner_encoding, issue
+from .destination import local_file, written_whole
 from .elements import Selection
 from .errors import OutputError
 from .json_dataset import json_dataset
-from .output import MANIFEST, LocalOutput, Output, open_output
+from .output import LocalOutput, Output, open_output
 from .progress import Progress, Silent
 from .schema import HEADER_COLUMN, attributes_of, columns_schema
-from .table import PLAN, finished, read_parquet, write_parquet
+from .table import finished, read_parquet, write_parquet
 from .tags import Wanted, top_tags
 from .union import conform, known_members, united
-from .urls import parse_url
 
 _ROWS: Final = 2_000
 _HEADER_BYTES: Final = 16 * 2**20
@@ -72,7 +69,7 @@ def write_columns(
     OutputError
         The output is not finished, or has no headers; or the file cannot be written there.
     """
-    file = _local_file(destination)
+    file = local_file(destination)
     opened = open_output(output)
     manifest = finished(opened, output.url)
     if manifest["asked"]["header"] != "json":
@@ -81,7 +78,7 @@ def write_columns(
             "read.header: json; add the tags to the config, and harvest into another output"
         )
     progress = progress or Silent()
-    with _written_whole(file) as unfinished:
+    with written_whole(file) as unfinished:
         schema, rows = _write(opened, manifest, wanted, unfinished, progress)
     names = tuple(attribute.name for attribute in attributes_of(schema))
     return NewColumns(str(destination), rows, names)
@@ -110,64 +107,6 @@ def _write(
         rows=manifest["rows"],
     )
     return schema, written.rows
-
-
-def _local_file(destination: str | Path) -> Path:
-    """Check where columns are to be written.
-
-    Raises
-    ------
-    OutputError
-        It is no file of this machine, or would be part of a harvest.
-    """
-    try:
-        url = parse_url(str(destination))
-    except ValueError as error:
-        raise OutputError(f"{error}: name a local file") from None
-    if url.scheme != "file":
-        raise OutputError(
-            f"{destination} is in a bucket, and columns are written to a local file: "
-            "name one, and copy it there"
-        )
-    file = Path(url.key)
-    if url.key.endswith("/") or file.is_dir():
-        raise OutputError(f"{destination} is a folder: name a file in it")
-    folder = file.parent.resolve()
-    for around in (folder, *folder.parents):
-        if _is_harvest(around):
-            raise OutputError(
-                f"{destination} is part of the harvest in {around}: name a file outside it"
-            )
-    return file
-
-
-def _is_harvest(folder: Path) -> bool:
-    """Tell whether a folder holds a finished harvest, or one that was begun."""
-    finished = os.path.isfile(folder / MANIFEST) and os.path.isdir(folder / "instances")
-    return finished or os.path.isdir(folder / PLAN)
-
-
-@contextmanager
-def _written_whole(file: Path) -> Iterator[Path]:
-    """Yield a path beside a file; what is written there becomes the file when the block ends."""
-    with _refusal_told(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside = TemporaryDirectory(prefix=".harvest-", dir=file.parent)
-    with beside as folder:
-        # not by its own name: nothing unfinished is called .parquet
-        unfinished = Path(folder) / "unfinished"
-        yield unfinished
-        with _refusal_told(file):
-            os.replace(unfinished, file)
-
-
-@contextmanager
-def _refusal_told(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        text = f"{file} cannot be written ({error.strerror}): name another file"
-        raise OutputError(text) from None
 
 
 def _batches(output: Output, files: list[str]) -> Iterator[pa.RecordBatch]:

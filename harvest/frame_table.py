@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from .destination import written_whole
 from .errors import HarvestError
 from .file import open_object
 from .frame_reader import FrameReader
 from .frames import FrameRanges, FrameSource, Unlocatable
 from .output import LocalOutput
-from .table import PublishedFile, rows_of, write_parquet
+from .table import rows_of, write_parquet
 
 FRAMES: Final = pa.schema(
     [
@@ -126,18 +127,27 @@ def located(url: str, *, scan: bool = True, **source: Any) -> Located:
         return Located(file.name, row, remark, file.requests, file.bytes_read, file.size)
 
 
-def write_frames(rows: Iterable[dict[str, Any]], destination: Path) -> PublishedFile:
-    """Write a frame index of single objects."""
+def write_frames(rows: Iterable[dict[str, Any]], file: Path) -> None:
+    """Write a frame index of single objects; raises `OutputError`.
+
+    Parameters
+    ----------
+    rows
+        As `frames_row` gives them.
+    file
+        As `harvest.destination.local_file` gives it.
+    """
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["url"])), schema=FRAMES)
-    return write_parquet(
-        LocalOutput(destination.parent),
-        destination.name,
-        table.to_batches(),
-        FRAMES,
-        {},
-        rows=table.num_rows,
-        encodings=FRAMES_ENCODINGS,
-    )
+    with written_whole(file) as unfinished:
+        write_parquet(
+            LocalOutput(unfinished.parent),
+            unfinished.name,
+            table.to_batches(),
+            FRAMES,
+            {},
+            rows=table.num_rows,
+            encodings=FRAMES_ENCODINGS,
+        )
 
 
 def indexed(index: str | Path, url: str) -> FrameRanges:

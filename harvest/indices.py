@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,11 +14,12 @@ import pyarrow.compute as pc
 from . import bigquery
 from .attribute_use import Use, sequence_tag
 from .config import OutputConfig
+from .destination import local_file, written_whole
 from .dicom_all import ABSENT, ATTRIBUTES, existence
 from .errors import HarvestError, OutputError
 from .idc_index import IndexColumn, IndexDefinition, index_definitions, installed_version
 from .index_sql import IndexQuery, index_queries, together
-from .output import WORK, LocalOutput
+from .output import LocalOutput
 from .table import write_parquet
 from .views import querying
 
@@ -91,7 +91,7 @@ def write_indices(
         As `harvest.connect`, or the folder cannot be written.
     """
     wanted = [_query(name) for name in dict.fromkeys(names)]
-    folder = LocalOutput(Path(dest))
+    files = [local_file(f"{dest}/{index.definition.name}.parquet") for index in wanted]
     with querying(output) as connection:
 
         def query(sql: str) -> pa.Table:
@@ -99,12 +99,9 @@ def write_indices(
 
         missing = _Missing(query, wanted)
         written = []
-        try:
-            for index in wanted:
-                started(index.definition.name)
-                written.append(_write(query, index, folder, missing))
-        finally:
-            _leave_no_work(folder)
+        for index, file in zip(wanted, files, strict=True):
+            started(index.definition.name)
+            written.append(_write(query, index, file, missing))
     return written
 
 
@@ -125,12 +122,9 @@ def _listed(names: Iterable[str], by: str = ", ") -> str:
     return by.join(names)
 
 
-def _write(
-    query: _Query, index: IndexQuery, folder: LocalOutput, missing: _Missing
-) -> WrittenIndex:
+def _write(query: _Query, index: IndexQuery, file: Path, missing: _Missing) -> WrittenIndex:
     definition = index.definition
     table = _as_published(query(bigquery.to_duckdb(index.query)), definition)
-    name = f"{definition.name}.parquet"
     footer = {
         "table_description": definition.description,
         # as idc-index-data says it in its own files
@@ -138,22 +132,18 @@ def _write(
     }
     batches, rows = table.to_batches(), table.num_rows
     try:
-        write_parquet(folder, name, batches, table.schema, footer, rows=rows)
+        with written_whole(file) as unfinished:
+            folder = LocalOutput(unfinished.parent)
+            write_parquet(folder, unfinished.name, batches, table.schema, footer, rows=rows)
     except OutputError as error:
-        raise OutputError(f"{name} is not written: {error}") from None
+        raise OutputError(f"{file.name} is not written: {error}") from None
     return WrittenIndex(
         definition.name,
-        str(folder.path(name)),
+        str(file),
         rows,
         missing.not_harvested(index),
         missing.not_found(index),
     )
-
-
-def _leave_no_work(folder: LocalOutput) -> None:
-    # it stays where the folder is an output, too, or another command writes to it
-    with suppress(OSError):
-        folder.path(WORK).rmdir()
 
 
 # --- columns as published ----------------------------------------------------------------------
