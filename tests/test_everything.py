@@ -42,13 +42,22 @@ SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 BASIC_TEXT_SR: Final = "1.2.840.10008.5.1.4.1.1.88.11"
 
 
+CLUSTER: dict[str, str] = {}
+"""Where all harvests here are read: to start workers for each would take most of the time."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cluster(scheduler: str) -> None:
+    CLUSTER["address"] = scheduler
+
+
 def run(folder: Path, output: Path, **read: Any) -> pa.Table:
     """Harvest a folder; return the table ``instances``."""
     config = {
         "cohort": {"prefix": str(folder)},
         "read": {"profile": "all", **read},
         "output": str(output),
-        "cluster": {"workers": 1},
+        "cluster": CLUSTER,
         "limits": {"max_error_rate": 1},
     }
     harvest.run(Config.model_validate(config))
