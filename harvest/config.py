@@ -26,7 +26,7 @@ from pydantic import (
 
 from .errors import ConfigError
 from .profile import resolve
-from .urls import is_idc, parse_url
+from .urls import ObjectUrl, is_idc, parse_url
 
 Location = tuple[str | int, ...]
 
@@ -78,6 +78,11 @@ class SourceConfig(_Section):
     def _endpoint_is_safe(self) -> SourceConfig:
         _check_source({"endpoint": self.endpoint, "allow_http": self.allow_http})
         return self
+
+
+def source_of(url: ObjectUrl, given: Mapping[str, Any]) -> SourceConfig:
+    """Describe where a single object lies; its URL tells the cloud, unless `given` does."""
+    return SourceConfig(**{"cloud": "gcs" if url.scheme == "gs" else "aws", **given})
 
 
 class ReadConfig(_Section):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any, Final
 
-from .config import SourceConfig
+from .config import SourceConfig, source_of
 from .errors import ErrorKind, ObjectError
 from .fetch import Fetch, Traffic
 from .patience import Patience, RateLimit
@@ -180,5 +180,4 @@ def open_object(url: str, **source: Any) -> DicomFile:
         The URL or a key of `source` is wrong.
     """
     parsed = parse_url(url)
-    cloud = "gcs" if parsed.scheme == "gs" else "aws"
-    return DicomFile(parsed, SourceConfig(**{"cloud": cloud, **source}))
+    return DicomFile(parsed, source_of(parsed, source))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydicom import datadict
 
-from .config import SourceConfig
+from .config import source_of
 from .converter import inner_encoding, root_encoding
 from .elements import DataSet, Element
 from .fetch import Traffic
@@ -81,7 +81,7 @@ def read(url: str, **source: Any) -> ObjectReport:
         The URL or a key of `source` is wrong.
     """
     parsed = parse_url(url)
-    settings = SourceConfig(**{"cloud": "gcs" if parsed.scheme == "gs" else "aws", **source})
+    settings = source_of(parsed, source)
     reader = ObjectReader(
         settings,
         Wanted(everything=True),
