@@ -75,7 +75,7 @@ def connect(
 
 def _connect(
     config: OutputConfig, sql: str | None = None
-) -> tuple[duckdb.DuckDBPyConnection, _Tables | None]:
+) -> tuple[duckdb.DuckDBPyConnection, OutputFiles | None]:
     """Do as `connect`; return the file system with it, where DuckDB has not its own.
 
     Parameters
@@ -85,32 +85,63 @@ def _connect(
     sql
         All that will be asked, if that is known: views of thousands of columns take seconds.
     """
+    connection = duckdb.connect()
+    found, tables = add_tables(connection, config)
+    named = sql is None or any(word in sql.casefold() for word in _NAMING_VIEWS)
+    if named and found.get("instances") and found.get("series"):
+        with faults_of(tables):
+            _add_dicom_views(connection, found["instances"][0])
+    return connection, tables
+
+
+def add_tables(
+    connection: duckdb.DuckDBPyConnection, config: OutputConfig, schema: str = "main"
+) -> tuple[dict[str, list[str]], OutputFiles | None]:
+    """Add the tables of a finished output to a connection, as views.
+
+    Parameters
+    ----------
+    connection
+        Of DuckDB.
+    config
+        Of the output.
+    schema
+        Of the views; several outputs have one each.
+
+    Returns
+    -------
+    dict of str to list of str
+        The paths of each table's files as DuckDB reads them, quoted.
+    OutputFiles or None
+        The file system, where DuckDB has not its own.
+
+    Raises
+    ------
+    OutputError, StoreUnavailable
+        As `connect`.
+    """
     opened = open_output(config)
     manifest = finished(opened, config.url)
-    connection = duckdb.connect()
     found: dict[str, list[str]] = {}
-    tables = _Tables(opened) if isinstance(opened, BucketOutput) else None
+    tables = OutputFiles(opened, schema) if isinstance(opened, BucketOutput) else None
     if tables is not None:
         connection.register_filesystem(tables)
+    connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     for table, files in manifest["tables"].items():
         # the manifest and not a glob says which files belong to the table
-        found[table] = [quoted(_path(opened, file["name"])) for file in files]
+        found[table] = [quoted(_path(opened, file["name"], tables)) for file in files]
         paths = ", ".join(found[table])
         try:
-            with _faults_of(tables):
+            with faults_of(tables):
                 connection.execute(
-                    f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{paths}])'
+                    f'CREATE VIEW "{schema}"."{table}" AS SELECT * FROM read_parquet([{paths}])'
                 )
         except duckdb.IOException:
             raise OutputError(
                 f"{config.url} lacks files of its table {table}, which its {MANIFEST} lists: "
                 "restore them, or harvest into another folder"
             ) from None
-    named = sql is None or any(word in sql.casefold() for word in _NAMING_VIEWS)
-    if named and found.get("instances") and found.get("series"):
-        with _faults_of(tables):
-            _add_dicom_views(connection, found["instances"][0])
-    return connection, tables
+    return found, tables
 
 
 def _add_dicom_views(connection: duckdb.DuckDBPyConnection, instances: str) -> None:
@@ -141,27 +172,35 @@ def _add_dicom_views(connection: duckdb.DuckDBPyConnection, instances: str) -> N
     )
 
 
-def _path(output: Output, name: str) -> str:
+def _path(output: Output, name: str, tables: OutputFiles | None) -> str:
     """Return the path of a table's file as DuckDB is to read it."""
     if isinstance(output, LocalOutput):
         return str(output.path(name).absolute())
-    return f"{_Tables.protocol}://{name}"
+    assert tables is not None
+    return f"{tables.protocol}://{name}"
 
 
-class _Tables(AbstractFileSystem):  # type: ignore[misc]
+class OutputFiles(AbstractFileSystem):  # type: ignore[misc]
     """The files of an output in a bucket, as DuckDB reads what is not local.
 
     This and not DuckDB's own httpfs, which is a download and has its own idea of credentials and
     endpoints; and not a dataset of pyarrow: of a table of 55 MB that sends 9.3 MB where this sends
     0.1 MB for a count of rows, and all of it where this sends 6.8 MB for one row, and types that
     went through Arrow are not always Parquet's.
+
+    Parameters
+    ----------
+    output
+        Of the files.
+    name
+        Of the output among those of one connection.
     """
 
-    protocol = "harvest"
     cachable = False
 
-    def __init__(self, output: BucketOutput) -> None:
+    def __init__(self, output: BucketOutput, name: str) -> None:
         super().__init__()
+        self.protocol = f"harvest-{name}"
         self._output = output
         self._states: dict[str, tuple[int, Version]] = {}
         self.fault: HarvestError | None = None
@@ -187,7 +226,7 @@ class _Tables(AbstractFileSystem):  # type: ignore[misc]
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """Find a file; no name of ours is a pattern."""
-        name = self._strip_protocol(path)
+        name = path.removeprefix(f"{self.protocol}://")
         try:
             self._state(name)
         except FileNotFoundError:
@@ -196,7 +235,7 @@ class _Tables(AbstractFileSystem):  # type: ignore[misc]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Tell the size of a file."""
-        name = self._strip_protocol(path)
+        name = path.removeprefix(f"{self.protocol}://")
         return {"name": name, "type": "file", "size": self._state(name)[0]}
 
     def modified(self, path: str) -> datetime:
@@ -205,12 +244,12 @@ class _Tables(AbstractFileSystem):  # type: ignore[misc]
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> RangedFile:
         """Open a file for reading by ranges."""
-        name = self._strip_protocol(path)
+        name = path.removeprefix(f"{self.protocol}://")
         return RangedFile(partial(self._read, name), self._state(name)[0])
 
 
 @contextmanager
-def _faults_of(tables: _Tables | None) -> Iterator[None]:
+def faults_of(tables: OutputFiles | None) -> Iterator[None]:
     """Raise a fault of the bucket as what it was before DuckDB made a text of it."""
     try:
         yield
@@ -286,7 +325,7 @@ def querying(
     config = output_config(output) if isinstance(output, str) else output
     connection, tables = _connect(config, sql)
     try:
-        with connection, _faults_of(tables):
+        with connection, faults_of(tables):
             yield connection
     except duckdb.Error as error:
         raise HarvestError(f"the query fails: {error}") from None
