@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # what only one command needs is imported inside it: `harvest --help` answers at once
 
 Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class _Interrupted(Exception):
@@ -173,6 +174,10 @@ def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
 def _print_estimate(estimate: Any) -> None:
     from .show import print_pairs, size_text, time_text
 
+    scans = {}
+    if estimate.scan_bytes is not None:
+        most = size_text(estimate.scan_bytes)
+        scans = {"scans": f"up to {most} more, if no compressed object had a right table"}
     print_pairs(
         {
             "series": f"{estimate.series:,}",
@@ -181,6 +186,7 @@ def _print_estimate(estimate: Any) -> None:
             "expected listing requests": f"{estimate.list_requests:,}",
             "expected read requests": f"{estimate.read_requests:,}",
             "expected bytes read": size_text(estimate.bytes_read),
+            **scans,
             "expected time": f"{time_text(estimate.seconds)} with {estimate.workers} workers",
         }
     )
@@ -506,6 +512,9 @@ def frames(
 ) -> int | None:
     """Tell where the frames of objects lie: by their tables, or by a walk over their items.
 
+    An object that cannot be read says so, and the exit code is 1, or 75 where
+    trying again may help; the others are told, and written, nevertheless.
+
     \b
     Examples:
       harvest frames slide.dcm
@@ -523,7 +532,12 @@ def frames(
         "allow_http": allow_http,
     }
     file = None if dest is None else local_file(dest)
-    found = [located(url, scan=not no_scan, **source) for url in urls]
+    _end_on_signals()
+    progress = _progress()
+    found = []
+    for number, url in enumerate(urls, 1):
+        progress.message(f"{number} of {len(urls)}: {url}")
+        found.append(_mistakes_told(located, url, scan=not no_scan, **source))
     if file is not None:
         write_frames([each.row for each in found if each.row is not None], file)
     if as_json:
@@ -533,7 +547,10 @@ def frames(
             ["object", "frames", "source", "requests", "bytes read", "remark"],
             [each.shown() for each in found],
         )
-    return None
+    wrong = [each.error for each in found if each.error is not None]
+    if any(kind.retryable for kind in wrong):
+        return ExitCode.RUN_AGAIN
+    return ExitCode.WRONG_USE if wrong else None
 
 
 @main.command()
@@ -564,27 +581,32 @@ def read(
     from .show import print_json
     from .single import read as read_object
 
-    try:
-        report = read_object(
-            url,
-            endpoint=endpoint,
-            region=region,
-            transport=transport,
-            anonymous=not credentials,
-            allow_http=allow_http,
-        )
-    except ValueError as error:
-        raise HarvestError(_first_mistake(error)) from None
+    report = _mistakes_told(
+        read_object,
+        url,
+        endpoint=endpoint,
+        region=region,
+        transport=transport,
+        anonymous=not credentials,
+        allow_http=allow_http,
+    )
     print_json(report) if as_json else _print_object(report)
     return None
 
 
-def _first_mistake(error: ValueError) -> str:
+def _mistakes_told(
+    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Call what takes a URL and the keys of `source`; say what is wrong with these."""
     from pydantic import ValidationError
 
-    if isinstance(error, ValidationError):
-        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-    return str(error)
+    try:
+        return function(*args, **kwargs)
+    except ValidationError as error:
+        text = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise HarvestError(text) from None
+    except ValueError as error:
+        raise HarvestError(str(error)) from None
 
 
 def _print_object(report: Any) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -22,6 +23,10 @@ from .manifest import SERIES_KEYS, parsed_location, read_manifest
 from .sql import first_lines, quoted
 from .urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_uuids
 
+COMPRESSED: Final = r"\b1\.2\.840\.10008\.1\.2\.[458]\b"
+"""In the index's TransferSyntaxUID, which joins those of a series: some have encapsulated pixels
+(PS3.5 section A.4)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModalityTotal:
@@ -31,6 +36,9 @@ class ModalityTotal:
     series: int
     instances: int
     bytes: int
+    compressed_instances: int = 0
+    """Whose transfer syntax may need an offset table."""
+    compressed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +78,14 @@ class SeriesCohort:
         rows = self._connection.execute(
             """
             SELECT coalesce(Modality, '?'), count(*), coalesce(sum(instanceCount), 0)::BIGINT,
-                   coalesce(sum(series_size_MB) * 1e6, 0)::BIGINT
-            FROM all_series JOIN picked USING (crdc_series_uuid)
+                   coalesce(sum(series_size_MB) * 1e6, 0)::BIGINT,
+                   coalesce(sum(instanceCount) FILTER (compressed), 0)::BIGINT,
+                   coalesce(sum(series_size_MB) FILTER (compressed) * 1e6, 0)::BIGINT
+            FROM (SELECT *, coalesce(regexp_matches(TransferSyntaxUID, ?), true) AS compressed
+                  FROM all_series) JOIN picked USING (crdc_series_uuid)
             GROUP BY 1 ORDER BY 4 DESC, 1
-            """
+            """,
+            [COMPRESSED],
         ).fetchall()
         return [ModalityTotal(*row) for row in rows]
 
@@ -277,6 +289,7 @@ _INDEX_COLUMNS = frozenset(
         "instanceCount",
         "series_size_MB",
         "Modality",
+        "TransferSyntaxUID",
     }
 )
 

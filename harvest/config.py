@@ -29,6 +29,7 @@ from .profile import resolve
 from .urls import ObjectUrl, is_idc, parse_url
 
 Location = tuple[str | int, ...]
+FramesWanted = Literal["none", "table", "scan"]
 
 
 class _Section(BaseModel):
@@ -96,8 +97,8 @@ class ReadConfig(_Section):
     """Tags that `all`, and sequences named alone, leave out."""
     header: Literal["none", "json"] = "none"
     """Whether the whole header goes into a column, in the DICOM JSON Model."""
-    frames: Literal["none"] = "none"
-    """The frame index; `table` and `scan` are not in this version."""
+    frames: FramesWanted = "none"
+    """The frame index: by offset tables and TIFF directories, or by a scan where none is right."""
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -108,6 +109,11 @@ class ReadConfig(_Section):
     def with_json(self) -> bool:
         """Whether the whole header goes into a column."""
         return self.header == "json"
+
+    @property
+    def with_frames(self) -> bool:
+        """Whether there is a ``frames`` table."""
+        return self.frames != "none"
 
 
 class TlsConfig(_Section):
@@ -459,10 +465,7 @@ def _describe(location: Location, found: dict[str, Any]) -> str:
         return f"{where} is no key of the config{_suggestion(location)}"
     if found["type"] == "missing":
         return f"{where} is missing"
-    message = str(found["msg"]).removeprefix("Value error, ")
-    if location == ("read", "frames"):
-        message = f"{found['input']!r} is not in this version: only none is"
-    return f"{where}: {message}"
+    return f"{where}: {str(found['msg']).removeprefix('Value error, ')}"
 
 
 def _suggestion(location: Location) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .cohort import ModalityTotal
-from .config import Config
+from .config import Config, FramesWanted
 from .ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
 
 EXPECTED_HEADER_BYTES: Final = {
@@ -33,6 +33,17 @@ _ANY_HEADER_BYTES: Final = 30_000
 KEYS_PER_LIST: Final = 1_000
 SECONDS_OF_CPU_PER_OBJECT: Final = 0.0005
 """From listing to Parquet, on one core, as `make bench` measures it, rounded up."""
+_BYTES_PER_HEADER: Final[dict[FramesWanted, float]] = {
+    "none": math.inf,
+    "table": 64 * 2**20,
+    "scan": 4 * 2**20,
+}
+"""Of pixels that take as long as a header; a quarter of a gigabyte of tiles has a table of
+hundreds of kilobytes."""
+TABLE_REQUESTS: Final = 2
+"""For a compressed object of several frames: its table, and the items that confirm it."""
+TABLE_SHARE: Final = 0.001
+"""Of an object's bytes: a table has 4 to 16 bytes for a frame of some ten thousand."""
 SECONDS_OF_LATENCY: Final = 0.05
 """Of one request to a public bucket from outside its region."""
 
@@ -48,6 +59,8 @@ class Estimate:
     list_requests: int
     read_requests: int
     bytes_read: int
+    scan_bytes: int | None
+    """Further bytes at most, if all compressed objects had to be scanned; None without scans."""
     workers: int
     seconds: float
 
@@ -58,7 +71,7 @@ def expected_header_bytes(modality: str | None) -> int:
 
 
 def object_cost(modality: str | None, *, whole: bool = False) -> float:
-    """Weigh an object of this modality; one whose header fits the first range weighs 1.
+    """Weigh the header of an object of this modality; one that fits the first range weighs 1.
 
     Parameters
     ----------
@@ -69,6 +82,19 @@ def object_cost(modality: str | None, *, whole: bool = False) -> float:
     """
     length = max(1.0, expected_header_bytes(modality) / FIRST_RANGE_BYTES)
     return length if whole else math.sqrt(length)
+
+
+def frames_cost(size: float | None, frames: FramesWanted) -> float:
+    """Weigh the pixels of a compressed object whose frames are located, in headers.
+
+    Parameters
+    ----------
+    size
+        Bytes of the object; None where they are not known.
+    frames
+        A table grows with the object, and a scan may read all of it.
+    """
+    return (size or 0) / _BYTES_PER_HEADER[frames]
 
 
 def estimate_cohort(
@@ -86,7 +112,7 @@ def estimate_cohort(
         Sampling, workers and limits are taken from it.
     """
     sample = config.cohort.sample
-    series = instances = object_bytes = read_requests = bytes_read = 0
+    series = instances = object_bytes = read_requests = bytes_read = compressed_bytes = 0
     for total in totals:
         read = total.instances if sample is None else min(total.instances, total.series * sample)
         header = expected_header_bytes(total.modality)
@@ -98,6 +124,10 @@ def estimate_cohort(
         read_requests += read + (firsts if header > FIRST_RANGE_BYTES else 0)
         bytes_read += firsts * max(FIRST_RANGE_BYTES, header)
         bytes_read += (read - firsts) * (header + PIXEL_AREA_BYTES)
+        compressed_bytes += total.compressed_bytes
+        if config.read.with_frames:
+            read_requests += TABLE_REQUESTS * min(read, total.compressed_instances)
+            bytes_read += int(TABLE_SHARE * total.compressed_bytes)
     workers = config.cluster.workers or 8
     in_flight = workers * config.limits.concurrency
     waiting = (list_requests + read_requests) * SECONDS_OF_LATENCY / in_flight
@@ -111,6 +141,7 @@ def estimate_cohort(
         list_requests=list_requests,
         read_requests=read_requests,
         bytes_read=bytes_read,
+        scan_bytes=compressed_bytes if config.read.frames == "scan" else None,
         workers=workers,
         seconds=float(math.ceil(max(waiting, computing, limited))),
     )

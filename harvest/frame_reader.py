@@ -22,6 +22,7 @@ from .errors import ErrorKind, ObjectError
 from .file import DicomFile
 from .frames import (
     PIXEL_SELECTION,
+    Answering,
     ByteRange,
     FrameRanges,
     PixelDescription,
@@ -99,14 +100,10 @@ class FrameReader:
 
     def locate(self) -> FrameRanges | Unlocatable:
         """Find out where the frames lie, or why that cannot be told; raises `ObjectError`."""
-        asking = locate_frames(self.description, scan=self._scan)
-        try:
-            wanted = next(asking)
-            while True:
-                wanted = asking.send(self.file.pread(*wanted))
-        except StopIteration as stop:
-            found: FrameRanges | Unlocatable = stop.value
-            return found
+        locating = Answering(locate_frames(self.description, scan=self._scan))
+        while locating.wanted is not None:
+            locating.answer(self.file.pread(*locating.wanted))
+        return locating.found
 
     @property
     def sop_instance_uid(self) -> str | None:

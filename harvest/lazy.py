@@ -10,13 +10,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from struct import pack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .file import DicomFile, open_object
 from .frame_reader import FrameReader
-from .frame_table import indexed
+from .frame_table import Index, indexed
 from .frames import FrameRanges
 from .offsets import BASIC_OFFSET_REACH
 from .ranged_file import RangedFile
@@ -144,7 +143,7 @@ def _pieces(reader: FrameReader) -> list[_Piece]:
 
 
 def open(  # noqa: A001 - as io.open and gzip.open
-    url: str, index: str | Path | None = None, **source: Any
+    url: str, index: Index | None = None, **source: Any
 ) -> DicomFile | IndexedFile:
     """Open a DICOM object as a file that pydicom and highdicom read by few requests.
 
@@ -153,8 +152,9 @@ def open(  # noqa: A001 - as io.open and gzip.open
     url
         ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
     index
-        A frame index, such as ``harvest frames URL --dest FILE`` writes: an object without an
-        offset table, or with a wrong one, then has one.
+        A frame index: a file that ``harvest frames URL --dest FILE`` writes, or the output of a
+        harvest with ``read.frames``; see `harvest.frame_table.Index`. An object without an offset
+        table, or with a wrong one, then has one.
     **source
         Keys of the config's ``source:`` section, such as ``endpoint``.
 
@@ -175,12 +175,12 @@ def open(  # noqa: A001 - as io.open and gzip.open
     file = open_object(url, **source)
     if index is None:
         return file
-    ranges = indexed(index, file.name)
+    ranges = indexed(index, file.name, file.size)
     return file if ranges.offsets is None else IndexedFile(file, ranges)
 
 
 def read_frames(
-    url: str, numbers: Sequence[int], index: str | Path | None = None, **source: Any
+    url: str, numbers: Sequence[int], index: Index | None = None, **source: Any
 ) -> list[np.ndarray[Any, Any]]:
     """Read and decode some frames of an object, each by its own bytes.
 
@@ -191,8 +191,8 @@ def read_frames(
     numbers
         Of the frames, from 1.
     index
-        A frame index, such as ``harvest frames URL --dest FILE`` writes; without one the object's
-        own offset table is read, and where it has none its items are walked over.
+        A frame index, as in `open`; without one the object's own offset table is read, and where
+        it has none its items are walked over.
     **source
         Keys of the config's ``source:`` section, such as ``endpoint``.
 
@@ -213,5 +213,5 @@ def read_frames(
         The URL or a key of `source` is wrong.
     """
     with open_object(url, **source) as file:
-        ranges = None if index is None else indexed(index, file.name)
+        ranges = None if index is None else indexed(index, file.name, file.size)
         return FrameReader(file, ranges).frames(numbers)

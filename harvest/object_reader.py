@@ -1,4 +1,4 @@
-"""Reading the header of one object: ranged requests until the walk has what it needs."""
+"""Reading one object: ranged requests until its header, and its frames' places, are known."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import time
 from typing import Final, NamedTuple
 
 from .alike import Likenesses
-from .config import SourceConfig
+from .config import FramesWanted, SourceConfig
 from .converter import Changed, Converter, Values
-from .elements import Selection
+from .elements import SOP_INSTANCE_UID, Selection, text_of
 from .errors import ErrorKind, HarvestError, ObjectError
 from .fetch import Fetch, Traffic
+from .frames import (
+    PIXEL_ATTRIBUTES,
+    Answering,
+    ByteRange,
+    FrameRanges,
+    PixelDescription,
+    Unlocatable,
+    describe_pixels,
+    locate_frames,
+)
 from .header import Header, read_header
 from .header_json import HeaderJson, header_json
 from .offsets import OffsetTable, Pixels, locate_pixels
 from .patience import Patience, RateLimit
 from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH, FirstRanges
-from .rows import Planned, Row, add_header, error_row, ok_row
+from .rows import Located, Planned, Row, add_frames, add_header, error_row, ok_row
 from .store import open_store
 from .store.protocol import ObjectStore
 from .tags import Wanted, top_tags
@@ -26,6 +36,7 @@ from .window import NeedMore, Window
 
 RESTARTS: Final = 2
 """How often an object that changes under the reader is begun again."""
+_NO_PIXELS: Final = OffsetTable.NO_PIXEL_DATA
 
 
 class ObjectReader:
@@ -49,6 +60,8 @@ class ObjectReader:
         What was learnt of the lengths of headers.
     whole
         Keep every element of a header, whatever the columns; a row then has all of it as JSON.
+    frames
+        Whether to locate the frames, too: by tables alone, or by a scan where no table is right.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class ObjectReader:
         rate: RateLimit,
         ranges: FirstRanges | None = None,
         whole: bool = False,
+        frames: FramesWanted = "none",
     ) -> None:
         self._source = source
         self._retries = retries
@@ -70,8 +84,9 @@ class ObjectReader:
         self.rate = rate
         self.limits = limits
         self.whole = whole
+        self.frames = frames
         self.selection = Selection(
-            wanted.attributes,
+            wanted.attributes if frames == "none" else (*wanted.attributes, *PIXEL_ATTRIBUTES),
             everything=whole or wanted.everything,
             skipped=frozenset() if whole else top_tags(wanted.skipped),
         )
@@ -143,6 +158,9 @@ class _Found(NamedTuple):
     """In what it differs from that one."""
     whole: HeaderJson | None
     """All of it, where that becomes a column."""
+    own: Header
+    """With its own elements."""
+    pixels: Pixels
 
 
 class Reading:
@@ -170,7 +188,8 @@ class Reading:
         self._grown = FIRST_RANGE_BYTES
         self._paused = 0.0
         self._error: Exception | None = None
-        self._found: tuple[_Found, Pixels] | None = None
+        self._found: _Found | None = None
+        self._locating: _Locating | None = None
 
     def wait(self) -> None:
         """Make the next request; what goes wrong with it is told by `work`."""
@@ -195,6 +214,8 @@ class Reading:
             self._restarts += 1
             self._error = None
         done = not again and (self._error is not None or self._need is None)
+        if again:
+            self._found = self._locating = None
         if done or again:
             self._known = None  # its bytes are no longer needed
         self._paused = time.monotonic()
@@ -230,20 +251,27 @@ class Reading:
         return error_row(self._planned, self._traffic, error)
 
     def _ok_row(self) -> Row:
-        found, pixels = self._result()
+        found = self._result()
         row = ok_row(
-            self._planned, self._traffic, found.header.end, pixels, found.values, found.changed
+            self._planned,
+            self._traffic,
+            found.header.end,
+            found.pixels,
+            found.values,
+            found.changed,
         )
         if found.whole is not None:
             add_header(row, found.whole)
+        if self._locating is not None:
+            add_frames(row, self._locating.located)
         return row
 
     def result(self) -> tuple[Header, Pixels]:
         """Return what was read, or raise what happened instead."""
-        found, pixels = self._result()
-        return found.header, pixels
+        found = self._result()
+        return found.header, found.pixels
 
-    def _result(self) -> tuple[_Found, Pixels]:
+    def _result(self) -> _Found:
         if self._error is not None:
             raise self._error
         assert self._found is not None
@@ -267,6 +295,11 @@ class Reading:
             self._known = _Known(fetch)
             self._grown = FIRST_RANGE_BYTES
             return
+        if self._locating is not None and self._locating.wanted is not None:
+            # a scan of a large object goes on as long as its ranges come
+            self._patience = self._known.fetch.patience = reader.patience()
+            self._locating.read(self._known)
+            return
         assert self._need is not None
         # behind a value that was leapt over little is left, as a rule
         room = max(0, reader.limits.header_bytes - self._known.window.held)
@@ -279,43 +312,111 @@ class Reading:
         assert self._known is not None
         assert self._patience is not None
         window = self._known.window
-        found = self._header(window, self._patience)
-        if isinstance(found, NeedMore):
-            return found
-        pixels = locate_pixels(window, found.header, found.values.number_of_frames)
-        if isinstance(pixels, NeedMore):
-            return pixels
-        self._found = found, pixels
+        if self._found is None:
+            found = self._header(window, self._patience)
+            if isinstance(found, NeedMore):
+                return found
+            self._found = found
+            self._learn(window, found)
+        if self._reader.frames == "none" or self._found.pixels.offset_table is _NO_PIXELS:
+            return None
+        return self._locate(window, self._found.own)
+
+    def _learn(self, window: Window, found: _Found) -> None:
         end = found.header.end
         whole = len(window.beginning) >= end
         self._reader.ranges.learn(
             self._subject,
             window.size,
             end if whole else len(window.beginning),
-            native=whole and pixels.offset_table is OffsetTable.NATIVE,
+            native=whole and found.pixels.offset_table is OffsetTable.NATIVE,
         )
-        return None
+
+    def _locate(self, window: Window, header: Header) -> NeedMore | None:
+        """Go on with what is known of the frames; return what is missing."""
+        if self._locating is None:
+            described = describe_pixels(window, header)
+            if isinstance(described, NeedMore):
+                return described
+            self._locating = _Locating(header, described, scan=self._reader.frames == "scan")
+        return self._locating.go_on(window)
 
     def _header(self, window: Window, patience: Patience) -> _Found | NeedMore:
         reader = self._reader
         likeness = reader.likenesses.of(self._subject.series)
         recognised = likeness.recognise(window)
         if recognised is not None:
-            like = recognised.header
-            changed = reader.converter.changed(recognised.changed, like.dataset, recognised.values)
+            like, values = recognised.header, recognised.values
+            changed = reader.converter.changed(recognised.changed, like.dataset, values)
             if changed is not None:
-                if not reader.whole:
-                    return _Found(like, recognised.values, changed, None)
-                own = recognised.whole()
-                return _Found(own, recognised.values, changed, header_json(own, self._planned.url))
+                pixels = locate_pixels(window, like, values.number_of_frames)
+                if isinstance(pixels, NeedMore):
+                    return pixels
+                own = recognised.whole() if reader.whole or reader.frames != "none" else like
+                return _Found(like, values, changed, self._json(own), own, pixels)
         header = read_header(window, reader.selection, reader.limits, patience.check)
         if isinstance(header, NeedMore):
             return header
         values = reader.converter.values(header)
-        whole = header_json(header, self._planned.url) if reader.whole else None
+        pixels = locate_pixels(window, header, values.number_of_frames)
+        if isinstance(pixels, NeedMore):
+            return pixels
+        whole = self._json(header)
         placed = whole.placed if whole is not None else frozenset()
         likeness.learn(window, header, values, values.missing, placed)
-        return _Found(header, values, None, whole)
+        return _Found(header, values, None, whole, header, pixels)
+
+    def _json(self, header: Header) -> HeaderJson | None:
+        return header_json(header, self._planned.url) if self._reader.whole else None
+
+
+class _Locating:
+    """The frames of an object whose header is known: looking for them takes turns, too.
+
+    Parameters
+    ----------
+    header
+        Of the object.
+    pixels
+        What it tells of the frames.
+    scan
+        Whether to walk over all items where no table is right.
+    """
+
+    def __init__(self, header: Header, pixels: PixelDescription, *, scan: bool) -> None:
+        self._uid = text_of(header.dataset.get(SOP_INSTANCE_UID)) or None
+        self._keyword = pixels.keyword or "PixelData"
+        self._answering: Answering[FrameRanges | Unlocatable]
+        self._answering = Answering(locate_frames(pixels, scan=scan))
+        self._data: bytes | None = None
+
+    @property
+    def wanted(self) -> ByteRange | None:
+        """What to read next; None when all is known."""
+        return self._answering.wanted
+
+    @property
+    def located(self) -> Located:
+        """What was found out in the end."""
+        return Located(self._answering.found, self._keyword, self._uid)
+
+    def read(self, known: _Known) -> None:
+        """Read what is wanted, but for what is known of it."""
+        assert self.wanted is not None
+        start, stop = self.wanted
+        begun = known.window.known(start, stop)
+        # not into the window: of a scan nothing is kept
+        self._data = begun + known.fetch.get(start + len(begun), stop)
+
+    def go_on(self, window: Window) -> NeedMore | None:
+        """Work with what was read, and with what is known already; return what is missing."""
+        while self.wanted is not None:
+            data, self._data = self._data, None
+            known = window.known(*self.wanted) if data is None else data
+            if len(known) < self.wanted.stop - self.wanted.start:
+                return NeedMore(*self.wanted)
+            self._answering.answer(known)
+        return None
 
 
 def _without_frames(error: Exception) -> Exception:
@@ -328,7 +429,7 @@ class _Known:
     """What is known of one state of one object."""
 
     def __init__(self, fetch: Fetch) -> None:
-        self._fetch = fetch
+        self.fetch = fetch
         self.window = Window(fetch.size)
         self.window.add(0, fetch.first)
         self.reach = len(fetch.first)
@@ -339,5 +440,5 @@ class _Known:
         """Read what a walk needs, and up to `length` bytes if the object has them."""
         start = need.start if leap else self.reach
         stop = min(max(need.stop, need.start + length), self.window.size)
-        self.window.add(start, self._fetch.get(start, stop))
+        self.window.add(start, self.fetch.get(start, stop))
         self.reach = stop

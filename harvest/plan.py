@@ -60,6 +60,11 @@ class Plan:
     format_version: int = FORMAT_VERSION
     harvest_version: str = version("harvest")
 
+    @property
+    def with_frames(self) -> bool:
+        """Whether there is a ``frames`` table."""
+        return bool(self.asked["frames"] != "none")
+
     def part(self, partition: int) -> Part:
         """Name the result of a partition."""
         return part_of(self.identity, partition)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -16,10 +17,18 @@ from typing import Final, TypeVar
 
 import pyarrow as pa
 
-from .cohort import BucketShare, Cohort, PrefixCohort, SeriesCohort, UrlCohort, resolve_cohort
-from .config import Config
+from .cohort import (
+    COMPRESSED,
+    BucketShare,
+    Cohort,
+    PrefixCohort,
+    SeriesCohort,
+    UrlCohort,
+    resolve_cohort,
+)
+from .config import Config, ReadConfig
 from .errors import CohortError, HarvestError
-from .estimate import KEYS_PER_LIST, Estimate, estimate_cohort, object_cost
+from .estimate import KEYS_PER_LIST, Estimate, estimate_cohort, frames_cost, object_cost
 from .listing import (
     ListedSeries,
     ListingTask,
@@ -38,7 +47,7 @@ from .table import (
     PLAN,
     PLAN_ROW,
     ROWS_PER_FILE,
-    ROWS_PER_FILE_OF_HEADERS,
+    ROWS_PER_LONG_FILE,
     SERIES_PLAN,
     partition_name,
     write_arrow,
@@ -128,7 +137,7 @@ def make_plan(
     check()
     output.remove(PARTS)
     output.remove(PLAN)
-    planner = _Planner(output, check, whole=config.read.with_json)
+    planner = _Planner(output, check, config.read)
     try:
         _list_cohort(planner, cohort, config, mapper)
         planner.cut()
@@ -171,7 +180,10 @@ def _list_cohort(
     else:
         rows = _prefix_rows(cohort, config)
     planner.partition_cost = _partition_rows(len(rows), config)
-    planner.add_rows(pa.RecordBatch.from_pylist(rows, schema=PLAN_ROW), [(len(rows), 1.0)])
+    batch = pa.RecordBatch.from_pylist(rows, schema=PLAN_ROW)
+    sizes = batch.column("size").to_pylist()
+    costs = [1.0 + frames_cost(size, config.read.frames) for size in sizes]
+    planner.add_rows(batch, [(len(list(group)), cost) for cost, group in groupby(costs)])
 
 
 def _prefix_rows(cohort: PrefixCohort, config: Config) -> list[dict[str, object]]:
@@ -281,13 +293,29 @@ def _kinds(batch: pa.Table) -> list[str | None]:
     ]
 
 
+def _costs(batch: pa.RecordBatch, read: ReadConfig) -> list[float]:
+    """Weigh an object of each series of the index."""
+    names = batch.column("Modality").to_pylist()
+    costs = [object_cost(name, whole=read.with_json) for name in names]
+    if not read.with_frames:
+        return costs
+    columns = ("TransferSyntaxUID", "series_size_MB", "instanceCount")
+    known = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+    for number, (syntaxes, megabytes, count) in enumerate(known):
+        if syntaxes is None or re.search(COMPRESSED, syntaxes):
+            size = 1e6 * (megabytes or 0) / (count or 1)
+            costs[number] += frames_cost(size, read.frames)
+    return costs
+
+
 class _Planner:
     """Takes rows in URL order, cuts partitions and stores them."""
 
-    def __init__(self, output: Output, check: Callable[[], None], *, whole: bool) -> None:
+    def __init__(self, output: Output, check: Callable[[], None], read: ReadConfig) -> None:
         self._output = output
-        self._whole = whole
-        self._rows_per_file = ROWS_PER_FILE_OF_HEADERS if whole else ROWS_PER_FILE
+        self._read = read
+        long = read.with_json or read.with_frames
+        self._rows_per_file = ROWS_PER_LONG_FILE if long else ROWS_PER_FILE
         self._check = check
         self.partition_cost = float(LEAST_PARTITION_ROWS)
         """At which a partition is cut; an object whose header fits the first range costs 1."""
@@ -318,8 +346,7 @@ class _Planner:
                 counts = listed.listed if listed else [None] * batch.num_rows
                 if listed:
                     self._compare(batch, listed)
-                    names = batch.column("Modality").to_pylist()
-                    costs = [object_cost(name, whole=self._whole) for name in names]
+                    costs = _costs(batch, self._read)
                     self.add_rows(listed.rows, list(zip(listed.planned, costs, strict=True)))
                 column = pa.array(counts, pa.int64())
                 yield pa.RecordBatch.from_arrays([*batch.columns, column], schema=stored)

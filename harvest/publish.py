@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
 from .errors import OutputBusy, OutputError
+from .frame_rows import frames_file, frames_of, instances_of, with_frames
 from .lease import Lease
 from .output import MANIFEST, Output
 from .plan import Plan
-from .schema import FORMAT_VERSION
+from .schema import FORMAT_VERSION, FRAMES_COLUMN
 from .table import (
     PARTS,
     SERIES_PLAN,
     Part,
     PublishedFile,
     json_bytes,
+    parquet_file,
     part_schema,
     parts_folder,
     read_arrow,
+    read_parquet,
     take_part,
     write_parquet,
 )
 from .tally import Tally
 from .union import TableColumns, conform
 
+TABLES: Final = ("instances", "frames", "series")
+"""Folders of final files."""
+
 
 @dataclass(frozen=True, slots=True)
 class FinalFile:
-    """A file of ``instances``: a fixed range of the plan's rows."""
+    """A fixed range of the plan's rows: a file of ``instances``, and one of ``frames``."""
 
-    name: str
+    instances: str
+    """Name of the file."""
+    frames: str | None
+    """Name of the file; None where frames are not wanted."""
     rows: int
     parts: tuple[Part, ...]
     """Of its partitions, in their order."""
@@ -46,7 +56,8 @@ def final_files(plan: Plan) -> Iterator[FinalFile]:
     for number, group in groupby(plan.partitions, lambda partition: partition.file):
         partitions = list(group)
         yield FinalFile(
-            name=f"instances/{number:05d}.parquet",
+            instances=f"instances/{number:05d}.parquet",
+            frames=f"frames/{number:05d}.parquet" if plan.with_frames else None,
             rows=sum(partition.rows for partition in partitions),
             parts=tuple(plan.part(partition.number) for partition in partitions),
         )
@@ -77,14 +88,22 @@ def clear(output: Output) -> None:
     output.tidy()
 
 
-def check_room(output: Output, folder: str) -> None:
-    """Refuse to publish where the tables would not fit; raises `OutputError`."""
-    free, needed = output.free_bytes(), output.bytes_of(folder)
+def check_room(output: Output, *folders: str) -> None:
+    """Refuse to publish where as much as these folders hold would not fit; raises `OutputError`."""
+    free, needed = output.free_bytes(), sum(map(output.bytes_of, folders))
     if free is not None and free < needed:
         raise OutputError(
             f"the tables need up to {needed:,} bytes, and {output.location} has {free:,} free: "
             "free some, then run the same command again; nothing is read again"
         )
+
+
+def published_rows(file: FinalFile, output: Output) -> Iterator[pa.RecordBatch]:
+    """Read the rows of a file as the parts held them: with their frames, where there are any."""
+    instances = read_parquet(output, file.instances)
+    if file.frames is None:
+        return instances
+    return with_frames(instances, read_parquet(output, file.frames))
 
 
 class Tables:
@@ -95,7 +114,7 @@ class Tables:
     plan, output
         Of the harvest.
     schema
-        Of ``instances``.
+        Of the rows.
     lease
         Of the output; looked at before every write.
     """
@@ -103,34 +122,59 @@ class Tables:
     def __init__(self, plan: Plan, output: Output, schema: pa.Schema, lease: Lease) -> None:
         self._plan = plan
         self._output = output
-        self._schema = schema
+        names = [name for name in schema.names if name != FRAMES_COLUMN]
+        self.schema = pa.schema([schema.field(name) for name in names])
+        """Of ``instances``."""
         self._lease = lease
         self._tally = Tally()
-        self._instances: list[PublishedFile] = []
+        self._files: dict[str, list[PublishedFile]] = {"instances": []}
+        if plan.with_frames:
+            self._files["frames"] = []
         self._properties = {"harvest.plan": plan.identity}
 
     def write(self, file: FinalFile, rows: Iterable[pa.RecordBatch]) -> None:
-        """Write the next file of ``instances``; raises `OutputBusy`."""
+        """Write the next file of each table; raises `OutputBusy`."""
         self._lease.check()
-        counted = self._while_held(self._counted(file, rows))
-        self._instances.append(
-            write_parquet(
-                self._output, file.name, counted, self._schema, self._properties, rows=file.rows
+        output, properties = self._output, self._properties
+        with ExitStack() as files:
+            instances = files.enter_context(
+                parquet_file(output, file.instances, self.schema, properties, rows=file.rows)
             )
-        )
+            frames = file.frames and files.enter_context(
+                frames_file(output, file.frames, properties, file.rows)
+            )
+            for batch in self._counted(file, rows):
+                instances.write(instances_of(batch))
+                if frames:
+                    frames.write(frames_of(batch))
+            # files that took long to write get their names only if they may
+            self._lease.check()
+        self._files["instances"].append(instances.published)
+        if frames:
+            self._files["frames"].append(frames.published)
 
     def keep(
-        self, file: FinalFile, committed: PublishedFile, rows: Iterable[pa.RecordBatch]
+        self,
+        file: FinalFile,
+        committed: dict[str, PublishedFile],
+        rows: Iterable[pa.RecordBatch],
     ) -> None:
-        """Let the next file of ``instances`` be as it is, with these rows."""
+        """Let the next file of each table be as it is, with these rows of ``instances``.
+
+        Parameters
+        ----------
+        file
+            The file.
+        committed
+            What the manifest says of each, by name.
+        rows
+            At least the columns that are counted.
+        """
         for _ in self._counted(file, rows):
             pass
-        self._instances.append(committed)
-
-    def _while_held(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass rows on; a file that took long to write gets its name only if it may."""
-        yield from rows
-        self._lease.check()
+        self._files["instances"].append(committed[file.instances])
+        if file.frames is not None:
+            self._files["frames"].append(committed[file.frames])
 
     def _counted(self, file: FinalFile, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass rows on to their file, and see that they are as many as the plan has."""
@@ -141,7 +185,7 @@ class Tables:
             yield batch
         if count != file.rows:
             raise OutputError(
-                f"{file.name} in {self._output.location} has {count} rows where the plan has "
+                f"{file.instances} in {self._output.location} has {count} rows where the plan has "
                 f"{file.rows}: it is damaged; restore it, or harvest into another output"
             )
 
@@ -161,10 +205,10 @@ class Tables:
             The output holds what is not of this harvest.
         """
         self._lease.check()
-        series = self._write_series()
-        _check_alone(self._output, [*self._instances, series])
+        self._files["series"] = [self._write_series()]
+        _check_alone(self._output, self._files)
         self._lease.check()
-        content = json_bytes(self._manifest(series))
+        content = json_bytes(self._manifest())
         written = self._output.replace(MANIFEST, content, replacing)
         # the answer to a write may be lost, and its repetition refused: what is there counts
         if not written and self._output.read(MANIFEST) != content:
@@ -184,7 +228,7 @@ class Tables:
             rows=table.num_rows,
         )
 
-    def _manifest(self, series: PublishedFile) -> dict[str, Any]:
+    def _manifest(self) -> dict[str, Any]:
         plan = self._plan
         return {
             "format_version": FORMAT_VERSION,
@@ -192,14 +236,13 @@ class Tables:
             "asked": plan.asked,
             "sample": plan.asked["cohort"].get("sample"),
             "rows": plan.rows,
-            "series": series.rows,
+            "series": self._files["series"][0].rows,
             "object_bytes": plan.bytes,
             "missing": plan.missing,
             "surplus": plan.surplus,
             **self._tally.totals(),
             "tables": {
-                "instances": [asdict(file) for file in self._instances],
-                "series": [asdict(series)],
+                table: [asdict(file) for file in files] for table, files in self._files.items()
             },
             "versions": {
                 name: version(name) for name in ("harvest", "pydicom", "pyarrow", "obstore")
@@ -215,11 +258,11 @@ def _part_rows(
             yield conform(batch, schema)
 
 
-def _check_alone(output: Output, files: list[PublishedFile]) -> None:
+def _check_alone(output: Output, tables: dict[str, list[PublishedFile]]) -> None:
     """Refuse to commit beside foreign files: a query of the folder would take them in."""
-    names = (*output.names("instances"), *output.names("series"))
-    present = {name for name in names if name.endswith(".parquet")}
-    strangers = sorted(present - {file.name for file in files})
+    ours = {file.name for files in tables.values() for file in files}
+    present = [name for table in TABLES for name in output.names(table)]
+    strangers = sorted(name for name in present if name.endswith(".parquet") and name not in ours)
     if strangers:
         raise OutputError(
             f"output {output.location} holds {strangers[0]}, which is not of this harvest: "

@@ -19,7 +19,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from .config import Config, OutputConfig, SourceConfig
+from .config import Config, FramesWanted, OutputConfig, SourceConfig
 from .errors import OutputError
 from .fetch import Traffic
 from .object_reader import ObjectReader, Reading
@@ -51,6 +51,7 @@ class ReadTask:
     wanted: Wanted
     header: bool
     """Whether the whole header becomes a column."""
+    frames: FramesWanted
     limits: HeaderLimits
     object_seconds: float
     retries: int
@@ -92,6 +93,7 @@ def read_task(config: Config, output: Output, part: Part) -> ReadTask:
         source=config.source,
         wanted=wanted_of(config),
         header=config.read.with_json,
+        frames=config.read.frames,
         limits=HeaderLimits(header_bytes=int(limits.header_bytes)),
         object_seconds=limits.object_seconds,
         retries=limits.retries,
@@ -126,7 +128,8 @@ def _read_partition(task: ReadTask) -> PartitionRead:
     planned = read_plan_rows(output, part.partition)
     wanted = planned if part.rows is None else [planned[number] for number in part.rows]
     rows, attributes = read_objects(wanted, task)
-    table = table_of(rows, instances_schema(attributes, header=task.header))
+    frames = task.frames != "none"
+    table = table_of(rows, instances_schema(attributes, header=task.header, frames=frames))
     write_part(output, part, table)
     return partition_read(part.partition, table, time.monotonic() - begun)
 
@@ -194,6 +197,7 @@ def read_objects(
         rate=RateLimit(task.requests_per_second),
         ranges=_first_ranges(task.output.url, os.getpid()),
         whole=task.header,
+        frames=task.frames,
     )
     outage = Outage(task.source, task.retries, task.object_seconds)
     rows: dict[int, Row] = {}

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from .lease import Lease
 from .output import MANIFEST, WORK, Output
 from .plan import Plan
-from .publish import FinalFile, Tables, check_room, final_files
+from .publish import FinalFile, Tables, check_room, final_files, published_rows
 from .table import (
     Part,
     PublishedFile,
@@ -54,7 +54,7 @@ def find_retry(plan: Plan, output: Output) -> Retry:
     folder = f"{RETRIES}/{hashlib.sha256(content).hexdigest()[:16]}"
     listed = f"{folder}/rows.json"
     if not output.exists(listed):
-        rows = {file.name: _retryable_rows(file, plan, output) for file in final_files(plan)}
+        rows = {file.instances: _retryable_rows(file, plan, output) for file in final_files(plan)}
         write_json(output, listed, {str(k): v for found in rows.values() for k, v in found.items()})
     parts = tuple(
         Part(plan.identity, int(number), f"{folder}/{int(number):06d}.arrow", tuple(rows))
@@ -65,7 +65,7 @@ def find_retry(plan: Plan, output: Output) -> Retry:
 
 def _retryable_rows(file: FinalFile, plan: Plan, output: Output) -> dict[int, list[int]]:
     """Return the numbers of the retryable rows of a file, within their partitions."""
-    batches = read_parquet(output, file.name, ["retryable"])
+    batches = read_parquet(output, file.instances, ["retryable"])
     retryable = pa.chunked_array([batch.column(0) for batch in batches], pa.bool_())
     found: dict[int, list[int]] = {}
     start = 0
@@ -85,27 +85,29 @@ def publish_retry(
     if not retry.parts:
         output.remove(RETRIES)
         return
-    check_room(output, "instances")
+    check_room(output, "instances", "frames")
     again = {part.partition: part for part in retry.parts}
     committed = {
         file["name"]: PublishedFile(**file)
-        for file in read_json(output, MANIFEST)["tables"]["instances"]
+        for files in read_json(output, MANIFEST)["tables"].values()
+        for file in files
     }
+    files = tuple(final_files(plan))
     # a retry that was killed may have left some files with other columns, and no word of it
-    before = {name: parquet_schema(output, name) for name in committed}
+    before = {file.instances: parquet_schema(output, file.instances) for file in files}
     read_again = [part_schema(output, part) for part in retry.parts]
     schema = columns.schema([*before.values(), *read_again])
     tables = Tables(plan, output, schema, lease)
-    for file in final_files(plan):
+    for file in files:
         new = _replacements(file, plan, output, columns, schema, again)
-        same = before[file.name].equals(schema) and (
-            columns.fixed is not None or is_same(output, committed[file.name])
+        same = before[file.instances].equals(tables.schema) and (
+            columns.fixed is not None or is_same(output, committed[file.instances])
         )
         if new is None and same:
             kept = [name for name in COUNTED_COLUMNS if name in schema.names]
-            tables.keep(file, committed[file.name], read_parquet(output, file.name, kept))
+            tables.keep(file, committed, read_parquet(output, file.instances, kept))
         else:
-            old = (conform(batch, schema) for batch in read_parquet(output, file.name))
+            old = (conform(batch, schema) for batch in published_rows(file, output))
             tables.write(file, _replaced(old, *new) if new else old)
     tables.commit(retry.manifest)
     output.remove(RETRIES)

@@ -8,9 +8,11 @@ from typing import Any, Final, NamedTuple
 from .converter import Changed, Columns, Values, issue
 from .errors import ErrorKind, ObjectError
 from .fetch import Traffic
+from .frames import FrameRanges, Unlocatable
 from .header_json import HeaderJson
-from .offsets import Pixels
+from .offsets import OffsetTable, Pixels
 from .ranges import Subject
+from .schema import FRAMES_COLUMN
 
 Row = ChainMap[str, Any]
 """What a row has of its own, in front of `Values.columns`, which many rows share."""
@@ -98,6 +100,46 @@ def add_header(row: Row, whole: HeaderJson) -> None:
     told = [issue(*found) for found in whole.issues]
     issues = row["issues"] or []
     row["issues"] = issues + [found for found in told if found not in issues] or None
+
+
+class Located(NamedTuple):
+    """What was found out about the frames of an object that has pixels."""
+
+    found: FrameRanges | Unlocatable
+    """Where they lie, or why that is not known."""
+    keyword: str
+    """Of the pixel element."""
+    sop_instance_uid: str | None
+
+
+def add_frames(row: Row, located: Located) -> None:
+    """Add where its frames lie to the row of an object that was read."""
+    found = located.found
+    uid = located.sop_instance_uid
+    row[FRAMES_COLUMN] = {"SOPInstanceUID": uid, **frames_columns(found)}
+    if found.problem is None:
+        return
+    if row["offset_table"] == OffsetTable.NATIVE:
+        longer = issue(located.keyword, "longer_than_its_frames")
+        row["issues"] = [*(row["issues"] or []), longer]
+        return
+    # what the lengths have told is told again by who reads the table
+    told = [*(row["offset_table_problem"] or "").split("; "), *found.problem.split("; ")]
+    row["offset_table_problem"] = "; ".join(filter(None, dict.fromkeys(told)))
+
+
+def frames_columns(found: FrameRanges | Unlocatable) -> Columns:
+    """Return what the ``frames`` table says of the frames themselves."""
+    if isinstance(found, Unlocatable):
+        return {"frames": found.frames, "reason": found.reason}
+    return {
+        "frames": found.frames,
+        "source": found.source.value,
+        "offsets": found.offsets,
+        "lengths": found.lengths,
+        "first_offset": found.first_offset,
+        "frame_bits": found.frame_bits,
+    }
 
 
 def error_row(planned: Planned, traffic: Traffic, error: ObjectError) -> Row:

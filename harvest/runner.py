@@ -144,7 +144,10 @@ class _Run:
         self._lease = lease
         self._progress = progress
         self._plan = _planned(config, output, lease, progress)
-        self._columns = TableColumns(wanted_of(config), header=config.read.with_json)
+        read = config.read
+        self._columns = TableColumns(
+            wanted_of(config), header=read.with_json, frames=read.with_frames
+        )
 
     def finish(self, retry_errors: bool) -> None:
         """Do what is left to do."""

@@ -61,7 +61,32 @@ _HEADER: Final = pa.field(
     pa.large_string(),
     metadata={"description": "all of it, as JSON (PS3.18 Annex F)"},
 )
-FIXED_COLUMNS: Final = frozenset(name for name, _, _ in _INSTANCE_COLUMNS) | {HEADER_COLUMN}
+FRAMES: Final = pa.schema(
+    [
+        pa.field(name, kind, metadata={"description": description})
+        for name, kind, description in (
+            ("url", pa.string(), "of the object"),
+            ("SOPInstanceUID", pa.string(), "of the object"),
+            ("size", pa.int64(), "bytes of the object in which the frames were located"),
+            ("frames", pa.int64(), "Number of Frames, 1 if absent"),
+            ("source", pa.string(), "extended, basic, native, tiff or scan; null where unknown"),
+            ("reason", pa.string(), "why it is not known where the frames lie"),
+            ("offsets", pa.list_(pa.uint64()), "of each frame's first item, absolute"),
+            ("lengths", pa.list_(pa.uint64()), "bytes of each frame's items"),
+            ("first_offset", pa.uint64(), "native: of the first frame, absolute"),
+            ("frame_bits", pa.uint64(), "native: bits of each frame"),
+        )
+    ]
+)
+"""Of the ``frames`` table."""
+FRAMES_COLUMN: Final = "frames"
+"""Of the rows of a part: what becomes a row of the ``frames`` table, null where nothing does."""
+FRAMES_FIELD: Final = pa.field(
+    FRAMES_COLUMN, pa.struct([field for field in FRAMES if field.name not in ("url", "size")])
+)
+FIXED_COLUMNS: Final = frozenset(
+    (*(name for name, _, _ in _INSTANCE_COLUMNS), HEADER_COLUMN, FRAMES_COLUMN)
+)
 """Names that no attribute may have."""
 
 SERIES_COUNTS: Final[tuple[tuple[str, str], ...]] = (
@@ -72,8 +97,10 @@ SERIES_COUNTS: Final[tuple[tuple[str, str], ...]] = (
 )
 
 
-def instances_schema(attributes: Iterable[Attribute], *, header: bool = False) -> pa.Schema:
-    """Build the schema of the ``instances`` table.
+def instances_schema(
+    attributes: Iterable[Attribute], *, header: bool = False, frames: bool = False
+) -> pa.Schema:
+    """Build the schema of the ``instances`` table, or of the rows of a part.
 
     Parameters
     ----------
@@ -81,19 +108,22 @@ def instances_schema(attributes: Iterable[Attribute], *, header: bool = False) -
         Of the profile, sequences with their members.
     header
         Whether the whole header is a column, too.
+    frames
+        Whether rows have `FRAMES_COLUMN`; the table never does.
 
     Returns
     -------
     pyarrow.Schema
-        The fixed columns, then one for each attribute in the given order, the header last; their
-        metadata holds description, tag, VR and VM.
+        The fixed columns, then one for each attribute in the given order, then the header and the
+        frames; their metadata holds description, tag, VR and VM.
     """
     fixed = [
         pa.field(name, kind, metadata={"description": description})
         for name, kind, description in _INSTANCE_COLUMNS
     ]
     columns = [attribute_field(attribute) for attribute in attributes]
-    return pa.schema([*fixed, *columns, *([_HEADER] if header else [])])
+    more = [*([_HEADER] if header else []), *([FRAMES_FIELD] if frames else [])]
+    return pa.schema([*fixed, *columns, *more])
 
 
 def columns_schema(attributes: Iterable[Attribute]) -> pa.Schema:

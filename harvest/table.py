@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -29,8 +28,8 @@ ROW_GROUP_BYTES: Final = 256 * 2**20
 """In memory; a row group is not much longer."""
 ROWS_PER_FILE: Final = 8 * ROW_GROUP_ROWS
 """Plan rows of one file of ``instances``; 100 MB to 1 GB at 100 to 1,000 bytes a row."""
-ROWS_PER_FILE_OF_HEADERS: Final = ROW_GROUP_ROWS
-"""Where whole headers are among the columns, which take about ten times as much."""
+ROWS_PER_LONG_FILE: Final = ROW_GROUP_ROWS
+"""Where whole headers are among the columns, or frames beside them: ten times as much."""
 
 PLAN_ROW: Final = pa.schema(
     [
@@ -261,17 +260,86 @@ def _signature(part: Part, table: pa.Table) -> dict[bytes, bytes]:
     }
 
 
-def write_parquet(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How the bytes of a final file are laid out."""
+
+    group_bytes: int = ROW_GROUP_BYTES
+    """In memory; a row group is not much longer."""
+    looked_up: tuple[str, ...] = _LOOKED_UP
+    """Columns with a bloom filter."""
+    encodings: Mapping[str, str] | None = None
+    """Of columns that have another than Parquet's usual one; no column has a dictionary then."""
+
+
+USUAL: Final = Layout()
+
+
+class FileWriter:
+    """A final file that is being written; see `parquet_file`.
+
+    Parameters
+    ----------
+    writer
+        Of its rows.
+    group_bytes
+        In memory; a row group is not much longer.
+    """
+
+    published: PublishedFile
+    """The file, when it has its name."""
+
+    def __init__(self, writer: pq.ParquetWriter, group_bytes: int) -> None:
+        self.rows = 0
+        """Written to row groups so far."""
+        self._writer = writer
+        self._group_bytes = group_bytes
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = self._waiting_bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write rows; they are regrouped, and a long row group ends with its batch."""
+        self._wait([batch])
+        while self._waiting_rows >= ROW_GROUP_ROWS:
+            table = self._taken()
+            self._write(table.slice(0, ROW_GROUP_ROWS))
+            self._wait(table.slice(ROW_GROUP_ROWS).to_batches())
+        # whole headers are long, and a group is in memory as a whole
+        if self._waiting_bytes > self._group_bytes:
+            self.end()
+
+    def end(self) -> None:
+        """Write the rows that wait."""
+        if self._waiting_rows:
+            self._write(self._taken())
+
+    def _wait(self, batches: list[pa.RecordBatch]) -> None:
+        self._waiting += batches
+        self._waiting_rows += sum(batch.num_rows for batch in batches)
+        self._waiting_bytes += sum(batch.get_total_buffer_size() for batch in batches)
+
+    def _taken(self) -> pa.Table:
+        table = pa.Table.from_batches(self._waiting)
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+        return table
+
+    def _write(self, group: pa.Table) -> None:
+        footer = self._writer.schema.metadata
+        self._writer.write_table(group.replace_schema_metadata(footer), ROW_GROUP_ROWS)
+        self.rows += group.num_rows
+
+
+@contextmanager
+def parquet_file(
     output: Output,
     name: str,
-    batches: Iterable[pa.RecordBatch],
     schema: pa.Schema,
-    properties: dict[str, str],
+    properties: Mapping[str, str],
     *,
     rows: int,
-    encodings: Mapping[str, str] | None = None,
-) -> PublishedFile:
-    """Write a final file.
+    layout: Layout = USUAL,
+) -> Iterator[FileWriter]:
+    """Write a final file, which gets its name when the block ends.
 
     Parameters
     ----------
@@ -279,26 +347,23 @@ def write_parquet(
         Where it goes.
     name
         Of the file.
-    batches
-        Its rows, in their order.
     schema
         Of the table.
     properties
         Go into the footer.
     rows
         Not more than these are expected; sizes the bloom filters.
-    encodings
-        Of columns that have another than Parquet's usual one; no column has a dictionary then.
+    layout
+        Of its bytes.
     """
     footer = {**properties, "harvest.format_version": str(FORMAT_VERSION)}
     distinct = max(1, min(rows, ROW_GROUP_ROWS))
     bloom = {
         column: {"ndv": distinct, "fpp": _FALSE_POSITIVES}
-        for column in _LOOKED_UP
+        for column in layout.looked_up
         if column in schema.names
     }
     sorting = [pq.SortingColumn(schema.get_field_index("url"))] if "url" in schema.names else None
-    written = 0
     with output.writing(name) as path:
         with (
             pa.OSFile(str(path), "wb") as file,
@@ -306,43 +371,36 @@ def write_parquet(
                 file,
                 schema.with_metadata(footer),
                 compression="zstd",
-                use_dictionary=encodings is None,
-                column_encoding=dict(encodings) if encodings else None,
+                use_dictionary=layout.encodings is None,
+                column_encoding=dict(layout.encodings) if layout.encodings else None,
                 write_page_checksum=True,
                 write_page_index=True,
                 bloom_filter_options=bloom,
                 sorting_columns=sorting,
             ) as writer,
         ):
-            for group in _row_groups(batches, schema):
-                writer.write_table(group.replace_schema_metadata(footer), ROW_GROUP_ROWS)
-                written += group.num_rows
-        with path.open("rb") as written_file:
-            digest = hashlib.file_digest(written_file, "sha256").hexdigest()
-        size = path.stat().st_size
-    return PublishedFile(name, written, size, digest)
+            made = FileWriter(writer, layout.group_bytes)
+            yield made
+            made.end()
+        with path.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+        made.published = PublishedFile(name, made.rows, path.stat().st_size, digest)
 
 
-def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Regroup batches into tables of one row group each; a long one ends with its batch."""
-    waiting: list[pa.RecordBatch] = []
-    rows = size = 0
-    for batch in batches:
-        waiting.append(batch)
-        rows += batch.num_rows
-        size += batch.get_total_buffer_size()
-        while rows >= ROW_GROUP_ROWS:
-            table = pa.Table.from_batches(waiting, schema)
-            yield table.slice(0, ROW_GROUP_ROWS)
-            waiting = table.slice(ROW_GROUP_ROWS).to_batches()
-            rows -= ROW_GROUP_ROWS
-            size = sum(each.get_total_buffer_size() for each in waiting)
-        # whole headers are long, and a group is in memory as a whole
-        if size > ROW_GROUP_BYTES:
-            yield pa.Table.from_batches(waiting, schema)
-            waiting, rows, size = [], 0, 0
-    if rows:
-        yield pa.Table.from_batches(waiting, schema)
+def write_parquet(
+    output: Output,
+    name: str,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    properties: Mapping[str, str],
+    *,
+    rows: int,
+) -> PublishedFile:
+    """Write a final file of some rows, in their order; see `parquet_file`."""
+    with parquet_file(output, name, schema, properties, rows=rows) as file:
+        for batch in batches:
+            file.write(batch)
+    return file.published
 
 
 def read_parquet(
@@ -360,9 +418,19 @@ def parquet_schema(output: Output, name: str) -> pa.Schema:
         return pq.read_schema(file).remove_metadata()
 
 
-def rows_of(file: Path, url: str) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file with this ``url``, read by statistics and bloom filters."""
-    rows: list[dict[str, Any]] = pq.read_table(file, filters=[("url", "==", url)]).to_pylist()
+def rows_of(output: Output, name: str, url: str) -> list[dict[str, Any]]:
+    """Return the rows of a final file with this ``url``, of which it reads one row group.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none of this name.
+    pyarrow.ArrowException
+        It is no Parquet file.
+    """
+    with output.opened(name) as file:
+        found = pq.read_table(file, filters=[("url", "==", url)])
+    rows: list[dict[str, Any]] = found.to_pylist()
     return rows
 
 

@@ -29,16 +29,18 @@ class TableColumns:
         What becomes columns.
     header
         Whether the whole header is a column, too.
+    frames
+        Whether rows have the place of their frames with them.
     """
 
-    def __init__(self, wanted: Wanted, *, header: bool) -> None:
+    def __init__(self, wanted: Wanted, *, header: bool, frames: bool = False) -> None:
         self._wanted = wanted
-        self._header = header
-        self.fixed = None if wanted.open else instances_schema(wanted.attributes, header=header)
+        self._more = {"header": header, "frames": frames}
+        self.fixed = None if wanted.open else instances_schema(wanted.attributes, **self._more)
         """The schema of all parts; None where each has its own."""
 
     def schema(self, schemas: Iterable[pa.Schema], *, of_a_part: bool = False) -> pa.Schema:
-        """Return the schema of a table.
+        """Return the schema of a table's rows, with their frames where these are wanted.
 
         Parameters
         ----------
@@ -56,7 +58,7 @@ class TableColumns:
         if not self._wanted.everything:
             order = {each.path: place for place, each in enumerate(named)}
             merged = tuple(sorted(merged, key=lambda attribute: order[attribute.path]))
-        return instances_schema(merged, header=self._header)
+        return instances_schema(merged, **self._more)
 
 
 def united(found: Iterable[Iterable[Attribute]]) -> tuple[Attribute, ...]:

@@ -72,6 +72,20 @@ class Window:
             self._starts.insert(index, start)
             self._segments.insert(index, data)
 
+    def known(self, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` on that are known without a gap, up to `stop`; maybe none.
+
+        Parameters
+        ----------
+        start, stop
+            Absolute offsets.
+        """
+        index = bisect_right(self._starts, start) - 1
+        if index < 0:
+            return b""
+        begun = self._starts[index]
+        return self._segments[index][start - begun : stop - begun]
+
     def segment(self, position: int, length: int) -> tuple[bytes, int]:
         """Find the segment that holds `length` bytes at `position`.
 

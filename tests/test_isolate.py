@@ -77,6 +77,7 @@ class Suspect:
                 source=SourceConfig(),
                 wanted=WANTED,
                 header=False,
+                frames="none",
                 limits=HeaderLimits(),
                 object_seconds=60,
                 retries=0,

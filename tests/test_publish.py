@@ -29,6 +29,13 @@ ROWS_PER_FILE = 5
 FILES = [f"instances/{number:05d}.parquet" for number in range(3)]
 
 
+def files_of(config: Config) -> list[str]:
+    """Name the final files of instances and frames in the order in which they get their names."""
+    if not config.read.with_frames:
+        return FILES
+    return [name for file in FILES for name in (file.replace("instances", "frames"), file)]
+
+
 class Stop(BaseException):
     """The process ends here."""
 
@@ -113,8 +120,10 @@ def check_manifest(output: Path) -> dict[str, Any]:
     return manifest
 
 
-@pytest.fixture(scope="module")
-def ready(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
+@pytest.fixture(scope="module", params=["none", "table"])
+def ready(
+    request: pytest.FixtureRequest, scheduler: str, tmp_path_factory: pytest.TempPathFactory
+) -> Config:
     """An output whose parts are all there, and no table."""
     folder = tmp_path_factory.mktemp("ready")
     for number in range(OBJECTS - 1):
@@ -122,9 +131,11 @@ def ready(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
         conftest.write_dicom(folder / "in" / f"{number:02d}.dcm", uid, instance=str(number + 1))
     (folder / "in" / "notes.txt").write_text("no DICOM")
     cohort = {"prefix": f"{folder / 'in'}/"}
-    config = conftest.config_of(folder / "out", cohort, scheduler=scheduler)
+    read = {"frames": request.param}
+    config = conftest.config_of(folder / "out", cohort, scheduler=scheduler, read=read)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "ROWS_PER_FILE", ROWS_PER_FILE)
+        patch.setattr(planning, "ROWS_PER_LONG_FILE", ROWS_PER_FILE)
         patch.setattr(runner, "publish", lambda *_: (_ for _ in ()).throw(Stop()))
         with pytest.raises(Stop):
             run(config)
@@ -163,12 +174,12 @@ def part_names(config: Config) -> list[str]:
 
 
 def test_several_files_and_one_manifest(copy: Copy, undisturbed: dict[str, bytes]) -> None:
+    config = copy()
     assert {name for name in undisturbed if not name.startswith("_harvest/plan/")} == {
-        *FILES,
+        *files_of(config),
         "series/00000.parquet",
         MANIFEST,
     }
-    config = copy()
     ended = run(config)
     assert (ended.rows, ended.ok, ended.errors) == (OBJECTS, OBJECTS - 1, {"not_dicom": 1})
     manifest = check_manifest(Path(config.output.url))
@@ -182,14 +193,15 @@ def test_stopped_at_every_step(copy: Copy, undisturbed: dict[str, bytes]) -> Non
         if MANIFEST in tables:
             # whoever sees the manifest sees all of it
             assert {name: tables[name] for name in undisturbed} == undisturbed
-        for name in FILES:
+        for name in files_of(config):
             assert tables.get(name, undisturbed[name]) == undisturbed[name]
         run(config)
         assert conftest.tree(output) == undisturbed
 
     steps = stop_everywhere(copy, run, check)
-    wanted = [f"{what} {name}" for name in (*FILES, MANIFEST) for what in ("begin", "name")]
-    assert [step for step in steps if step in wanted] == wanted
+    named = [f"name {name}" for name in (*files_of(copy()), MANIFEST)]
+    assert [step for step in steps if step in named] == named
+    assert {step.replace("name", "begin", 1) for step in named} <= set(steps)
     assert f"remove {PARTS}" in steps
 
 

@@ -33,6 +33,7 @@ def task_of(source: dict[str, Any], **more: Any) -> ReadTask:
         "source": SourceConfig.model_validate(source),
         "wanted": WANTED,
         "header": False,
+        "frames": "none",
         "limits": HeaderLimits(),
         "object_seconds": 60,
         "retries": 3,

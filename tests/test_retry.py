@@ -27,8 +27,10 @@ ROWS_PER_FILE = 5
 SILENT = (1, 2, 13)
 """Rows that are retryable errors at first: of the first and the third of four files."""
 GONE = 6
-REWRITTEN = ("instances/00000.parquet", "instances/00002.parquet")
-KEPT = ("instances/00001.parquet", "instances/00003.parquet")
+REWRITTEN, KEPT = (
+    [f"{table}/{number:05d}.parquet" for table in ("instances", "frames") for number in numbers]
+    for numbers in ((0, 2), (1, 3))
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +73,12 @@ def failed(
         {"endpoint": store.url},
         scheduler=scheduler,
         limits={"retries": 0},
+        read={"frames": "table"},
     )
     silent = dict.fromkeys(SILENT, conftest.status(503))
     store.schedule = failing(series, {**silent, GONE: conftest.status(404)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "ROWS_PER_FILE", ROWS_PER_FILE)
+        patch.setattr(planning, "ROWS_PER_LONG_FILE", ROWS_PER_FILE)
         ended = run(config)
     assert ended.errors == {"unavailable": len(SILENT), "not_found": 1}
     return config
@@ -134,6 +137,12 @@ def test_only_retryable_rows_are_requested(copy: Copy, store: Gate, series: OwnS
             assert new["size"] == series.paths[number].stat().st_size
         else:
             assert new == old
+    indexed = conftest.table(f"SELECT * FROM '{config.output.url}/frames/*.parquet'")
+    assert [row["url"] for row in indexed] == [r["url"] for r in after if r["status"] == "ok"]
+    assert all(
+        row["first_offset"] == instance["pixel_data_offset"]
+        for row, instance in zip(indexed, (r for r in after if r["status"] == "ok"), strict=True)
+    )
     now = tree(config)
     assert {name for name in files if now[name] != files[name]} == {
         *REWRITTEN,

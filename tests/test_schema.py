@@ -53,7 +53,7 @@ def test_the_fixed_columns_are_those_of_the_contract() -> None:
         "offset_table_frames": "int64",
         "offset_table_problem": "string",
     }
-    assert set(schema.names) | {"header"} == FIXED_COLUMNS
+    assert set(schema.names) | {"header", "frames"} == FIXED_COLUMNS
     assert str(ISSUE) == "struct<path: string, problem: string, raw: binary>"
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from ..offsets import BOTH_FILLED
 from ..ranges import BRIDGED_BYTES
-from .asking import Asking, Source
+from .asking import Answering, Asking, Source
 from .codecs import Codec
 from .description import (
     PIXEL_ATTRIBUTES,
@@ -29,6 +29,7 @@ from .tiff import has_directory, read_tiff
 __all__ = [
     "PIXEL_ATTRIBUTES",
     "PIXEL_SELECTION",
+    "Answering",
     "Asking",
     "ByteRange",
     "FrameRanges",
@@ -79,7 +80,7 @@ def locate_frames(
     try:
         found = yield from _locate(source, pixels, request_bytes if scan else None, problems)
     except Stop as stop:
-        return Unlocatable(stop.why, stop.reason, "; ".join(problems) or None)
+        return Unlocatable(stop.why, stop.reason, "; ".join(problems) or None, pixels.frames)
     told = [*problems, *([found.problem] if found.problem else [])]
     return replace(found, problem="; ".join(told) or None)
 

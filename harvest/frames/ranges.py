@@ -112,6 +112,8 @@ class Unlocatable:
     """For people; no tag values but numbers of frames, bytes and fragments."""
     problem: str | None = None
     """What is wrong with the tables that were passed over."""
+    frames: int | None = None
+    """Number of Frames; None where it cannot be read."""
 
 
 class Wrong(Exception):
