@@ -489,6 +489,82 @@ def _wanted(profiles: tuple[str, ...], tags: tuple[str, ...], skip: tuple[str, .
 
 
 @main.command()
+@click.argument("old")
+@click.argument("new")
+@click.option("--dest", metavar="DIR", help="Write all of it as tables, DIR/*.parquet.")
+@_endpoint
+@_region
+@_allow_http
+@_json
+@_reporting
+def diff(
+    old: str,
+    new: str,
+    dest: str | None,
+    endpoint: str | None,
+    region: str | None,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
+    """Tell what changed from the harvest in OLD to the one in NEW.
+
+    Series and instances that came, went or were revised; attributes with other
+    values; columns; offset tables gained and lost.
+
+    \b
+    Examples:
+      harvest diff out/lung_v24 out/lung_v25
+      harvest diff out/lung_v24 out/lung_v25 --dest out/changes
+      harvest diff s3://bucket/audits/20260105T060000Z s3://bucket/audits/20260112T060000Z --json
+    """
+    from .config import output_config
+    from .diff import diff as compared
+    from .show import print_json
+
+    configs = [output_config(url, endpoint, region, allow_http=allow_http) for url in (old, new)]
+    _end_on_signals()
+    found = compared(configs[0], configs[1], dest)
+    print_json(found) if as_json else _print_diff(found)
+    return None
+
+
+def _print_diff(found: Any) -> None:
+    from .show import print_pairs, print_table, printable
+
+    kinds = ("series", "instances", "offset_tables")
+    print_pairs(
+        {
+            f"{kind.replace('_', ' ')} {name}": f"{count:,}"
+            for kind in kinds
+            for name, count in asdict(getattr(found, kind)).items()
+        }
+    )
+    if found.columns:
+        print_table(
+            ["table", "column", "change", "old type", "new type"],
+            [(c.table, c.column, c.change, c.old_type, c.new_type) for c in found.columns],
+        )
+    rows = [
+        (change.table, change.attribute, f"{change.rows:,}", *pair)
+        for change in found.attributes
+        for pair in _pairs_text(change.examples, printable)
+    ]
+    if rows:
+        print_table(["table", "attribute", "rows", "old", "new", "of these"], rows)
+
+
+def _pairs_text(
+    pairs: Any, printable: Callable[[str], str]
+) -> list[tuple[str | None, str | None, str]]:
+    """Return pairs of values for people: none of the header, which is too long."""
+    shown = [
+        (pair.old and printable(pair.old), pair.new and printable(pair.new), f"{pair.rows:,}")
+        for pair in pairs
+    ]
+    return shown or [(None, None, "")]
+
+
+@main.command()
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option("--dest", metavar="FILE", help="Write a frame index, as Parquet.")
 @click.option("--no-scan", is_flag=True, help="Believe tables only; never walk over the items.")

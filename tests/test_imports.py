@@ -18,7 +18,7 @@ MODULES = {
 PLACES = {
     "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
     "distributed": {"harvest.cluster"},
-    "duckdb": {"harvest.cohort", "harvest.manifest", "harvest.views"},
+    "duckdb": {"harvest.cohort", "harvest.manifest", "harvest.sandbox", "harvest.views"},
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
     "idc_index": {"harvest.idc_index"},
     "idc_index_data": {"harvest.idc_index"},
