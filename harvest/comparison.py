@@ -11,7 +11,7 @@ from typing import Final
 
 from .sandbox import Sandbox
 from .schema import HEADER_COLUMN, SERIES_COUNTS
-from .sql import quoted
+from .sql import identifier, quoted
 
 TABLES: Final = ("series", "instances", "attributes", "columns", "offset_tables")
 """That a comparison makes, as ``diff_<name>``."""
@@ -109,7 +109,7 @@ class Comparison:
     def _value(self, name: str, kind: str, row: str = "") -> str:
         """Write a value as it is compared: of one type on both sides, and without the URL."""
         prefix = f"{row}." if row else ""
-        column = f"{prefix}{_name(name)}"
+        column = f"{prefix}{identifier(name)}"
         if name == HEADER_COLUMN:
             # bulk data are named by the URL of their object, which may have moved
             return f"replace({column}, {prefix}url || '#', '#')"
@@ -123,8 +123,8 @@ class Comparison:
         found = {}
         for name in (name for name in old if name in new and old[name] != new[name]):
             both = (
-                f"(SELECT {_name(name)} FROM old.{table} UNION ALL BY NAME"
-                f" SELECT {_name(name)} FROM new.{table})"
+                f"(SELECT {identifier(name)} FROM old.{table} UNION ALL BY NAME"
+                f" SELECT {identifier(name)} FROM new.{table})"
             )
             found[name] = self._sandbox.columns(both)[name]
         return found
@@ -181,7 +181,7 @@ class Comparison:
             " old VARCHAR, new VARCHAR, rows BIGINT)"
         )
         for side in ("old", "new"):
-            names = ", ".join(map(_name, ("url", *self._compared)))
+            names = ", ".join(map(identifier, ("url", *self._compared)))
             self._sandbox.execute(
                 f"CREATE TEMP TABLE {side}_rows AS SELECT {names} FROM {side}.instances"
                 f" WHERE url IN (SELECT {side}_url FROM pairs WHERE differs)"
@@ -233,7 +233,7 @@ class Comparison:
         tests = {}
         for name in (name for name in old if name in new and name not in _NOT_COMPARED_OF_SERIES):
             cast = f"::{types[name]}" if name in types else ""
-            tests[name] = f"o.{_name(name)}{cast} IS DISTINCT FROM n.{_name(name)}{cast}"
+            tests[name] = f"o.{identifier(name)}{cast} IS DISTINCT FROM n.{identifier(name)}{cast}"
         self._add_values("series", paired, tests)
 
     def _make_instances(self) -> None:
@@ -326,9 +326,4 @@ def _series_key() -> str:
 
 
 def _texts(name: str) -> tuple[str, str]:
-    return f"o.{_name(name)}::VARCHAR", f"n.{_name(name)}::VARCHAR"
-
-
-def _name(text: str) -> str:
-    """Write an identifier."""
-    return '"' + text.replace('"', '""') + '"'
+    return f"o.{identifier(name)}::VARCHAR", f"n.{identifier(name)}::VARCHAR"

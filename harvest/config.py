@@ -6,14 +6,13 @@ import difflib
 import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
 import yaml
 from pydantic import (
     BaseModel,
     ByteSize,
-    ConfigDict,
     Field,
     FilePath,
     NonNegativeInt,
@@ -24,19 +23,17 @@ from pydantic import (
     model_validator,
 )
 
+from .audit_config import AuditConfig, audit_mistakes
 from .errors import ConfigError
 from .profile import resolve
+from .section import Section
 from .urls import ObjectUrl, is_idc, parse_url
 
 Location = tuple[str | int, ...]
 FramesWanted = Literal["none", "table", "scan"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class CohortConfig(_Section):
+class CohortConfig(Section):
     """Which objects are read: exactly one of `sql`, `manifest` and `prefix`."""
 
     sql: str | None = None
@@ -59,7 +56,7 @@ class CohortConfig(_Section):
         return self
 
 
-class SourceConfig(_Section):
+class SourceConfig(Section):
     """Where the objects lie and how they are reached."""
 
     cloud: Literal["aws", "gcs"] = "aws"
@@ -86,7 +83,7 @@ def source_of(url: ObjectUrl, given: Mapping[str, Any]) -> SourceConfig:
     return SourceConfig(**{"cloud": "gcs" if url.scheme == "gs" else "aws", **given})
 
 
-class ReadConfig(_Section):
+class ReadConfig(Section):
     """What is kept of every object."""
 
     profile: str | list[str] = "core"
@@ -116,7 +113,7 @@ class ReadConfig(_Section):
         return self.frames != "none"
 
 
-class TlsConfig(_Section):
+class TlsConfig(Section):
     """Files of a TLS scheduler, as `distributed.security.Security` takes them."""
 
     ca_file: FilePath
@@ -124,7 +121,7 @@ class TlsConfig(_Section):
     key: FilePath
 
 
-class ClusterConfig(_Section):
+class ClusterConfig(Section):
     """Where the work is done: workers on this machine, or a running scheduler."""
 
     workers: PositiveInt | None = None
@@ -146,7 +143,7 @@ class ClusterConfig(_Section):
         return self
 
 
-class LimitsConfig(_Section):
+class LimitsConfig(Section):
     """How much the run may ask, and how many errors are too many."""
 
     max_error_rate: float = Field(default=0.0, ge=0, le=1)
@@ -163,7 +160,7 @@ class LimitsConfig(_Section):
     """Tries again after a fault that may pass."""
 
 
-class OutputConfig(_Section):
+class OutputConfig(Section):
     """Where the tables go."""
 
     url: str
@@ -181,7 +178,7 @@ class OutputConfig(_Section):
         return self
 
 
-class Config(_Section):
+class Config(Section):
     """A whole harvest."""
 
     cohort: CohortConfig
@@ -190,6 +187,8 @@ class Config(_Section):
     output: OutputConfig
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    audit: AuditConfig | None = None
+    """Of `harvest audit` alone, whose output is the folder of its snapshots."""
 
     @field_validator("output", mode="before")
     @classmethod
@@ -328,7 +327,6 @@ def _check_scheduler(address: str, allow_insecure: bool) -> None:
 
 
 _LATER: dict[Location, str] = {
-    ("audit",): "audits are not in this version",
     ("cluster", "class"): "other cluster classes are not in this version: start the scheduler "
     "yourself and name its address",
     ("cluster", "options"): "other cluster classes are not in this version",
@@ -370,6 +368,9 @@ def parse_config(text: str, name: str = "config") -> Config:
     mistakes |= {(_line((section,), lines), text) for section, text in _section_mistakes(content)}
     mistakes |= {
         (_line(location, lines), text) for location, text in _read_mistakes(content.get("read"))
+    }
+    mistakes |= {
+        (_line(location, lines), text) for location, text in audit_mistakes(content.get("audit"))
     }
     try:
         config = Config.model_validate(content)
@@ -469,12 +470,20 @@ def _describe(location: Location, found: dict[str, Any]) -> str:
 
 
 def _suggestion(location: Location) -> str:
-    section: Any = Config
+    section: type[BaseModel] | None = Config
     for part in location[:-1]:
-        field = section.model_fields.get(part) if isinstance(part, str) else None
-        section = field.annotation if field is not None else None
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            return ""
+        if isinstance(part, str) and section is not None:  # a number is a place in a list
+            field = section.model_fields.get(part)
+            section = _section_in(field.annotation) if field is not None else None
+    if section is None:
+        return ""
     names = list(section.model_fields)
     near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else f" (known here: {', '.join(names)})"
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """Find the section that a type is, or is made of: one that may be absent, or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)

@@ -68,6 +68,15 @@ def resolve(profiles: Sequence[str], tags: Sequence[str], skip: Sequence[str] = 
     return Resolved(wanted, tuple(mistakes))
 
 
+def profiles_with(tag: str) -> list[str]:
+    """Name the ready profiles that have a tag, or one of that name in a sequence."""
+    return sorted(
+        file.stem
+        for file in profiles_folder().glob("*.yaml")
+        if any(tag in named.split(".") for named in _profile_tags(file.stem, []))
+    )
+
+
 def _skipped(skip: Sequence[str], named: set[str], mistakes: list[Mistake]) -> frozenset[str]:
     paths = set()
     for number, tag in enumerate(skip):

@@ -181,6 +181,7 @@ def sandboxed(
             connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet({path})')
             allowed.append(path)
         for name, table in (tables or {}).items():
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{name.rpartition(".")[0] or MAIN}"')
             connection.register("given", table)
             connection.execute(f"CREATE TABLE {name} AS SELECT * FROM given")
             connection.unregister("given")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def index_schema() -> pa.Schema:
     return cohort.known.schema()
 
 
+@lru_cache
 def series_schema() -> pa.Schema:
     """Return the columns of the ``series`` table."""
     counts = [pa.field(name, pa.int64()) for name, _ in SERIES_COUNTS]

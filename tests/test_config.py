@@ -124,7 +124,6 @@ def test_a_key_given_twice() -> None:
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ("audit: {rules: []}\n", "audits are not in this version"),
         ("cluster: {class: dask_jobqueue.SLURMCluster}\n", "not in this version"),
         ("cluster: {options: {}, scale: {}}\n", "not in this version"),
     ],

@@ -22,9 +22,10 @@ PLACES = {
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
     "idc_index": {"harvest.idc_index"},
     "idc_index_data": {"harvest.idc_index"},
+    "jinja2": {"harvest.report"},
     "obstore": {"harvest.store.with_obstore"},
     "pyarrow.parquet": {"harvest.table"},
-    "pydantic": {"harvest.config", "harvest.cli"},
+    "pydantic": {"harvest.audit_config", "harvest.cli", "harvest.config", "harvest.section"},
     "sqlglot": {"harvest.attribute_use", "harvest.bigquery", "harvest.index_sql"},
     "rich": {"harvest.progress", "harvest.show"},
 }
