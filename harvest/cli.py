@@ -201,6 +201,7 @@ def _print_plan(made: Any, output: str) -> None:
             "series": f"{made.series:,}",
             "instances": f"{made.rows:,}",
             "bytes of objects": size_text(made.bytes),
+            **({"scans": f"up to {size_text(made.bytes)}"} if made.with_scans else {}),
             "partitions": f"{len(made.partitions):,}",
             "missing objects": f"{made.missing:,} that the index counts",
             "surplus objects": f"{made.surplus:,} beyond the index's counts",

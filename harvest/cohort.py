@@ -73,6 +73,11 @@ class SeriesCohort:
         row = self._connection.execute("SELECT count(*) FROM picked").fetchone()
         return int(row[0]) if row else 0
 
+    def on(self, cloud: str) -> SeriesCohort:
+        """Take all series from one cloud, whatever the config or a manifest said."""
+        self._connection.execute("UPDATE picked SET cloud = ?", [cloud])
+        return self
+
     def totals(self) -> list[ModalityTotal]:
         """Count series, instances and bytes by modality, most bytes first."""
         rows = self._connection.execute(

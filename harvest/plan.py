@@ -65,6 +65,11 @@ class Plan:
         """Whether there is a ``frames`` table."""
         return bool(self.asked["frames"] != "none")
 
+    @property
+    def with_scans(self) -> bool:
+        """Whether objects may be read whole to find their frames."""
+        return bool(self.asked["frames"] == "scan")
+
     def part(self, partition: int) -> Part:
         """Name the result of a partition."""
         return part_of(self.identity, partition)

@@ -172,7 +172,7 @@ def _list_cohort(
 ) -> None:
     if isinstance(cohort, SeriesCohort):
         planner.partition_cost = _partition_rows(_estimate(cohort, config).instances, config)
-        planner.add_series(cohort.schema(), _listings(cohort, config, mapper))
+        planner.add_series(cohort.schema(), list_series(cohort, config, mapper))
         return
     planner.add_series(cohort.known.schema(), _unlisted(cohort.known))
     if isinstance(cohort, UrlCohort):
@@ -197,7 +197,7 @@ def _prefix_rows(cohort: PrefixCohort, config: Config) -> list[dict[str, object]
     return sorted(rows, key=lambda row: str(row["url"]))
 
 
-def _listings(
+def list_series(
     cohort: SeriesCohort, config: Config, mapper: Mapper[ListingTask, ListedSeries]
 ) -> Iterator[tuple[pa.RecordBatch, ListedSeries]]:
     """List the series of a cohort; yield the index's rows with what was found of them."""

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
@@ -144,8 +143,9 @@ class Sandbox:
 def sandboxed(
     outputs: Mapping[str, OutputConfig],
     limits: SandboxLimits | None = None,
-    more: Mapping[str, Path] | None = None,
+    more: Mapping[str, str] | None = None,
     tables: Mapping[str, pa.Table] | None = None,
+    absent: Iterable[str] = (),
 ) -> Iterator[Sandbox]:
     """Open a sandbox with the tables of finished outputs.
 
@@ -156,9 +156,11 @@ def sandboxed(
     limits
         Of its SQL; None for the usual ones.
     more
-        Further Parquet files that are views, by name.
+        Further Parquet files of the output `MAIN` that are views, by the name of the view.
     tables
         Further tables in memory, by name, with their schema if it is not `MAIN`.
+    absent
+        Further schemas, whose tables are those of `MAIN` without their rows.
 
     Raises
     ------
@@ -173,13 +175,17 @@ def sandboxed(
         allowed: list[str] = []
         files: list[OutputFiles] = []
         for schema, config in outputs.items():
-            found, file_system = add_tables(connection, config, schema)
+            found, file_system = add_tables(
+                connection, config, schema, more if schema == MAIN else None
+            )
             allowed += [path for paths in found.values() for path in paths]
             files += [file_system] if file_system is not None else []
-        for name, file in (more or {}).items():
-            path = quoted(file.absolute())
-            connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet({path})')
-            allowed.append(path)
+            for other in absent if schema == MAIN else ():
+                connection.execute(f'CREATE SCHEMA "{other}"')
+                for name in found:
+                    connection.execute(
+                        f'CREATE TABLE "{other}"."{name}" AS SELECT * FROM "{name}" LIMIT 0'
+                    )
         for name, table in (tables or {}).items():
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{name.rpartition(".")[0] or MAIN}"')
             connection.register("given", table)

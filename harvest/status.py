@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .config import OutputConfig
+from .config import OutputConfig, output_config
 from .errors import OutputError
 from .lease import LEASE
 from .output import MANIFEST, open_output
 from .plan import load_plan
+from .snapshots import newest
 from .table import parts_folder, read_json
 
 State = Literal["planned", "unfinished", "running", "complete"]
@@ -42,14 +43,16 @@ def read_status(location: str | OutputConfig) -> Status:
     Parameters
     ----------
     location
-        Of the output: a folder, a bucket's URL, or the config's section.
+        Of the output: a folder, a bucket's URL, or the config's section; of a folder of audits
+        the newest snapshot is meant.
 
     Raises
     ------
     OutputError
         There is no plan.
     """
-    output = open_output(location)
+    config = output_config(location) if isinstance(location, str) else location
+    output = open_output(newest(config))
     plan = load_plan(output)
     if plan is None:
         raise OutputError(f"{output.location} holds no harvest: `harvest run CONFIG` begins one")

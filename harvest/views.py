@@ -20,6 +20,7 @@ from .errors import HarvestError, OutputError
 from .index_sql import attributes_of_indices
 from .output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
 from .ranged_file import RangedFile
+from .snapshots import newest_complete
 from .sql import quoted
 from .store.protocol import Version
 from .table import finished
@@ -47,7 +48,8 @@ def connect(
     Parameters
     ----------
     output
-        A folder, s3://bucket/path, gs://bucket/path, or the config's section with these keys.
+        A folder, s3://bucket/path, gs://bucket/path, or the config's section with these keys;
+        of a folder of audits the newest finished snapshot.
     endpoint, region, allow_http
         Of the bucket, as in the config; only where `output` is a text.
 
@@ -95,7 +97,10 @@ def _connect(
 
 
 def add_tables(
-    connection: duckdb.DuckDBPyConnection, config: OutputConfig, schema: str = "main"
+    connection: duckdb.DuckDBPyConnection,
+    config: OutputConfig,
+    schema: str = "main",
+    more: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, list[str]], OutputFiles | None]:
     """Add the tables of a finished output to a connection, as views.
 
@@ -107,6 +112,8 @@ def add_tables(
         Of the output.
     schema
         Of the views; several outputs have one each.
+    more
+        Further Parquet files of the output that become views, by the name of the view.
 
     Returns
     -------
@@ -120,6 +127,7 @@ def add_tables(
     OutputError, StoreUnavailable
         As `connect`.
     """
+    config = newest_complete(config)
     opened = open_output(config)
     manifest = finished(opened, config.url)
     found: dict[str, list[str]] = {}
@@ -127,9 +135,11 @@ def add_tables(
     if tables is not None:
         connection.register_filesystem(tables)
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-    for table, files in manifest["tables"].items():
-        # the manifest and not a glob says which files belong to the table
-        found[table] = [quoted(_path(opened, file["name"], tables)) for file in files]
+    # the manifest and not a glob says which files belong to a table
+    names = {name: [each["name"] for each in files] for name, files in manifest["tables"].items()}
+    names |= {view: [name] for view, name in (more or {}).items()}
+    for table, files in names.items():
+        found[table] = [quoted(_path(opened, name, tables)) for name in files]
         paths = ", ".join(found[table])
         try:
             with faults_of(tables):

@@ -477,6 +477,7 @@ def _level(
         "Columns": 16,
         "TotalPixelMatrixColumns": side,
         "TotalPixelMatrixRows": side,
+        "DimensionOrganizationType": "TILED_FULL",
         "ContainerIdentifier": f"glass of {name}",
         "OpticalPathSequence": items(*paths),
         "SharedFunctionalGroupsSequence": items(
@@ -572,6 +573,31 @@ def _segment(number: int, label: str, value: str, meaning: str, **elements: Any)
     return item(**{**given, **elements})
 
 
+# frames of 9 bits: all but the first begin inside a byte
+SEGMENT_FRAMES: Final = ((1, 2.0), (2, 2.0), (1, 4.0), (2, 4.0), (3, 4.0))
+"""Of the series SEG liver: the segment of each frame, and its height in mm."""
+_SEGMENT_FRAMES: Final[dict[str, Any]] = {
+    "NumberOfFrames": len(SEGMENT_FRAMES),
+    "Rows": 3,
+    "Columns": 3,
+    "BitsAllocated": 1,
+    "BitsStored": 1,
+    "HighBit": 0,
+    "PixelData": bytes(6),
+    "PerFrameFunctionalGroupsSequence": items(
+        *(
+            item(
+                SegmentIdentificationSequence=items(item(ReferencedSegmentNumber=segment)),
+                PlanePositionSequence=items(
+                    item(ImagePositionPatient=["-160", "-160", f"{height:.1f}"])
+                ),
+            )
+            for segment, height in SEGMENT_FRAMES
+        )
+    ),
+}
+
+
 def _seg() -> Iterator[Dataset]:
     liver = _segment(1, "1", "10200004", "Liver")
     spleen = _segment(2, "Spleen", "78961009", "Spleen")
@@ -594,6 +620,7 @@ def _seg() -> Iterator[Dataset]:
             "SEG",
             name,
             1,
+            **(_SEGMENT_FRAMES if name == "SEG liver" else {}),
             PatientID="LAB-003" if name == "SEG of elsewhere" else "LAB-001",
             SegmentSequence=items(*segments),
             ReferencedSeriesSequence=items(

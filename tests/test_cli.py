@@ -529,6 +529,23 @@ def test_dry_run_needs_no_network(lab: Lab, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plan_says_how_much_scans_may_read(lab: Lab, tmp_path: Path) -> None:
+    cohort = {"sql": conftest.SQL_GENERATED, "index": str(lab.index)}
+    sections = {
+        "cohort": cohort,
+        "source": conftest.source_of(lab),
+        "output": str(tmp_path / "out"),
+    }
+    config = write_config(tmp_path / "scan.yaml", **sections, read={"frames": "scan"})
+    estimate = json.loads(conftest.harvest("plan", config, "--dry-run", "--json").stdout)
+    assert 10**6 < estimate["scan_bytes"] < estimate["object_bytes"]
+    assert "scans" in conftest.harvest("plan", config, "--dry-run").stdout
+    assert "scans" in conftest.harvest("plan", config).stdout
+    plain = write_config(tmp_path / "plain.yaml", **{**sections, "output": str(tmp_path / "other")})
+    assert "scans" not in conftest.harvest("plan", plain, "--dry-run").stdout
+    assert "scans" not in conftest.harvest("plan", plain).stdout
+
+
 def test_dry_run_refuses_an_index_table_that_is_not_cached(tmp_path: Path) -> None:
     config = write_config(
         tmp_path / "config.yaml",

@@ -31,7 +31,7 @@ from tests.oracle import PROFILES, read_without_force
 
 README: Final = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 Row = tuple[Any, ...]
-Run = Callable[[tuple[str, ...], str], duckdb.DuckDBPyConnection]
+Run = Callable[[tuple[tuple[str, ...], str, str]], duckdb.DuckDBPyConnection]
 
 _SECTION: Final = README.partition("\n## Cookbook\n")[2].partition("\n## ")[0]
 _ENTRY: Final = re.compile(
@@ -45,11 +45,17 @@ QUERIES: Final = {
 }
 
 
-def needs(title: str) -> tuple[tuple[str, ...], str]:
-    """Return the profiles that a query names, and what it needs of the header."""
+Needs = tuple[tuple[str, ...], str, str]
+"""Of ``read:``: profiles, header and frames."""
+
+
+def needs(title: str) -> Needs:
+    """Return what a query needs of a harvest."""
     named = QUERIES[title][0]
-    return tuple(name for name in named if ":" not in name), (
-        "json" if "header: json" in named else "none"
+    return (
+        tuple(name for name in named if ":" not in name),
+        "json" if "header: json" in named else "none",
+        "scan" if "frames: scan" in named else "none",
     )
 
 
@@ -69,25 +75,26 @@ def run(
     folder = tmp_path_factory.mktemp("harvested")
     index = folder / "index.parquet"
     cookbook.write_index(cohort, index)
-    done: dict[tuple[tuple[str, ...], str], duckdb.DuckDBPyConnection] = {}
+    done: dict[Needs, duckdb.DuckDBPyConnection] = {}
     with servers.seaweedfs(folder / "s3", [cookbook.BUCKET]) as s3:
         servers.create_s3_bucket(s3, cookbook.BUCKET)
         servers.put_s3(s3, cookbook.BUCKET, [Upload(each.key, each.path) for each in cohort])
 
-        def connect(profiles: tuple[str, ...], header: str) -> duckdb.DuckDBPyConnection:
-            if (profiles, header) not in done:
-                output = folder / f"{'-'.join(profiles)}-{header}"
+        def connect(needed: Needs) -> duckdb.DuckDBPyConnection:
+            if needed not in done:
+                profiles, header, frames = needed
+                output = folder / "-".join((*profiles, header, frames))
                 config = conftest.config_of(
                     output,
                     {"sql": "SELECT SeriesInstanceUID FROM index", "index": str(index)},
                     {"endpoint": s3.endpoint},
                     scheduler=scheduler,
-                    read={"profile": list(profiles), "header": header},
+                    read={"profile": list(profiles), "header": header, "frames": frames},
                 )
                 ended = harvest.run(config)
                 assert (ended.rows, ended.errors) == (len(cohort), {"truncated": 1})
-                done[profiles, header] = harvest.connect(str(output))
-            return done[profiles, header]
+                done[needed] = harvest.connect(str(output))
+            return done[needed]
 
         yield connect
 
@@ -357,6 +364,40 @@ def coils(_: list[Stored]) -> list[Row]:
     return [("HE1-4", 1, 2), ("BC", 1, 1)]
 
 
+def region_bytes(cohort: list[Stored]) -> list[Row]:
+    """Ranges of the tiles 2 to 4 of rows 1 and 2, found by their bytes in the file."""
+    rows: list[Row] = []
+    for each in readable(cohort):
+        if each.dataset.get("Modality") != "SM" or each.dataset.NumberOfFrames < 4:
+            continue
+        side = each.dataset.TotalPixelMatrixColumns
+        across = side // 16
+        content = each.path.read_bytes()
+        starts = [found.start() for found in re.finditer(ITEM_OF_A_TILE, content)]
+        starts.append(content.index(b"\xfe\xff\xdd\xe0", starts[-1]))
+        for row in range(2):
+            first, last = row * across + 1, row * across + min(across, 4) - 1
+            if each.series == "SM channels" and each.dataset.NumberOfFrames == 5:
+                continue  # its table is wrong, and there are not so many fragments
+            rows.append(
+                (each.url, row + 1, first + 1, last + 1, starts[first], starts[last + 1] - 1)
+            )
+    return sorted(rows)
+
+
+def segment_frames(cohort: list[Stored]) -> list[Row]:
+    (found,) = of_series(cohort, "SEG liver")
+    content = found.path.read_bytes()
+    pixels = content.rindex(b"\xe0\x7f\x10\x00") + 12
+    return [
+        (found.url, number + 1, [-160.0, -160.0, height], pixels + number * 9 // 8, number * 9 % 8)
+        for number, (segment, height) in enumerate(cookbook.SEGMENT_FRAMES)
+        if segment == 1
+    ]
+
+
+ITEM_OF_A_TILE: Final = rb"(?s)\xfe\xff\x00\xe0.{4}\xff\xd8"
+
 ANSWERS: Final[dict[str, Callable[[list[Stored]], list[Row]]]] = {
     "Which files have an offset table, by collection and modality?": offset_tables,
     "How many bytes of which slides need a frame index before they can be read lazily?": (
@@ -391,17 +432,19 @@ ANSWERS: Final[dict[str, Callable[[list[Stored]], list[Row]]]] = {
         colour_profiles
     ),
     "Which coils did Siemens scanners use? A private element by its creator": coils,
+    "Which bytes hold the tiles of a region, for every level of every slide?": region_bytes,
+    "Where does each frame of a segment lie, in space and in the file?": segment_frames,
 }
 
 
 def test_all_queries_have_answers() -> None:
-    assert _SECTION.count("```sql") == len(QUERIES) == 21
+    assert _SECTION.count("```sql") == len(QUERIES) == 23
     assert set(QUERIES) == set(ANSWERS)
 
 
 @pytest.mark.parametrize("title", ANSWERS)
 def test_answer(title: str, cohort: list[Stored], run: Run) -> None:
-    found = run(*needs(title)).execute(QUERIES[title][1]).fetchall()
+    found = run(needs(title)).execute(QUERIES[title][1]).fetchall()
     assert found == ANSWERS[title](cohort)
 
 
@@ -430,7 +473,7 @@ def real(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> duckdb.Duc
         output,
         {"prefix": os.environ["HARVEST_CORPUS"]},
         scheduler=scheduler,
-        read={"profile": profiles, "header": "json"},
+        read={"profile": profiles, "header": "json", "frames": "scan"},
     )
     harvest.run(config)
     return harvest.connect(str(output))

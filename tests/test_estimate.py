@@ -8,7 +8,14 @@ import pytest
 
 from harvest.cohort import ModalityTotal
 from harvest.config import Config
-from harvest.estimate import EXPECTED_HEADER_BYTES, Estimate, estimate_cohort, object_cost
+from harvest.estimate import (
+    EXPECTED_HEADER_BYTES,
+    TABLE_REQUESTS,
+    Estimate,
+    estimate_cohort,
+    frames_cost,
+    object_cost,
+)
 from harvest.ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
 
 TOTALS = [ModalityTotal("CT", 10, 5000, 10**9), ModalityTotal("RTSTRUCT", 3, 3, 10**6)]
@@ -56,3 +63,28 @@ def test_costs() -> None:
     assert object_cost(None) >= 1
     assert object_cost("no such modality") == object_cost(None)
     assert all(object_cost(modality) >= 1 for modality in EXPECTED_HEADER_BYTES)
+
+
+SLIDES = ModalityTotal("SM", 4, 20, 10**10, compressed_instances=16, compressed_bytes=9 * 10**9)
+
+
+def test_frames_cost_requests_and_scans_bytes_at_most() -> None:
+    config = {"cohort": {"sql": "x"}, "output": "out"}
+    none, table, scan = (
+        estimate_cohort(
+            [TOTALS[0], SLIDES], 0, Config.model_validate({**config, "read": {"frames": frames}})
+        )
+        for frames in ("none", "table", "scan")
+    )
+    assert none.scan_bytes is table.scan_bytes is None
+    assert scan.scan_bytes == 9 * 10**9
+    more = table.read_requests - none.read_requests
+    assert more == scan.read_requests - none.read_requests == 16 * TABLE_REQUESTS
+    assert 0 < table.bytes_read - none.bytes_read < 10**8
+
+
+def test_pixels_weigh_more_the_more_of_them_is_read() -> None:
+    assert frames_cost(10**9, "none") == 0
+    assert frames_cost(None, "scan") == 0
+    assert 0 < frames_cost(10**9, "table") < frames_cost(10**9, "scan")
+    assert frames_cost(2 * 10**9, "scan") == 2 * frames_cost(10**9, "scan")

@@ -11,7 +11,10 @@ import pytest
 
 from harvest.errors import ErrorKind, ObjectError
 from harvest.frames import (
+    ONE_FRAME_BYTES,
     PIXEL_SELECTION,
+    Answering,
+    ByteRange,
     FrameRanges,
     FrameSource,
     PixelDescription,
@@ -491,6 +494,22 @@ def test_the_last_frame_may_have_many_fragments_but_not_too_many() -> None:
     assert frames_in(data, located.ranges) == [b"".join(frame)]
 
 
+def test_answering_tells_what_is_wanted_and_what_was_found() -> None:
+    data = multiframe(JPEG, basic_table([jpeg(n) for n in range(5)]), 5)
+    answering = Answering(locate_frames(describe(data), scan=False))
+    wanted: list[ByteRange] = []
+    while answering.wanted is not None:
+        with pytest.raises(AssertionError, match="still wanted"):
+            _ = answering.found
+        wanted.append(answering.wanted)
+        answering.answer(data[slice(*answering.wanted)])
+    assert wanted == locate(data, scan=False).asked
+    assert answering.found == locate(data, scan=False).found
+    pixels = LITTLE.element(PIXEL_DATA, "OB", bytes(16))
+    native = describe(multiframe(EXPLICIT_LITTLE, pixels, None))
+    assert Answering(locate_frames(native, scan=False)).wanted is None
+
+
 def test_it_is_sent_what_it_asked_for() -> None:
     locator = locate_frames(describe(multiframe(JPEG, basic_table(FRAMES), 6)), scan=True)
     asked = next(locator)
@@ -527,6 +546,24 @@ def test_without_a_table_and_without_a_scan() -> None:
     assert located.reason.why == Why.NO_TABLE
     assert located.reason.problem is None
     assert located.asked == []
+
+
+@pytest.mark.parametrize("fragments", [1, 3])
+def test_a_single_frame_needs_neither_a_table_nor_a_scan(fragments: int) -> None:
+    pieces = [jpeg(1), *([bytes(500)] * (fragments - 1))]
+    data = multiframe(JPEG, empty_table(pieces), None)
+    alone = locate(data, scan=False)
+    assert alone.ranges.source == FrameSource.SCAN
+    assert frames_in(data, alone.ranges) == frames_in(data, locate(data).ranges)
+
+
+def test_a_single_frame_of_very_many_fragments_needs_a_scan() -> None:
+    data = multiframe(JPEG, empty_table([jpeg(1), *([bytes(70_000)] * 60)]), 1)
+    located = locate(data, scan=False)
+    assert located.reason.why == Why.NO_TABLE
+    assert located.reason.frames == 1
+    assert located.bytes_asked < 2 * ONE_FRAME_BYTES
+    assert locate(data).ranges.frames == 1
 
 
 def test_a_table_past_the_objects_end() -> None:

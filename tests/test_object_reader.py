@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -340,3 +341,90 @@ def test_everything_is_kept_where_it_is_asked_for(lab: Lab, small: OwnSeries) ->
         header, _ = reader.header(planned, Traffic())
         kept.append(set(header.dataset))
     assert kept[0] < kept[1]
+
+
+# --- frames ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def slides(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> OwnSeries:
+    """The lab's slide without an offset table, on both clouds, in a series that tests change."""
+    found = conftest.series_of(lab, "SM empty offset table")
+    path = max(found.instances, key=lambda each: each.size).path
+    folder = str(uuid.uuid4())
+    key = f"{folder}/{uuid.uuid4()}.dcm"
+    conftest.put(lab, "idc-open-data", {key: path})
+    return OwnSeries(found.series_instance_uid, folder, "idc-open-data", (key,), (path,))
+
+
+def frames_row(row: Row) -> Any:
+    assert row["status"] == "ok", row["error_detail"]
+    return row["frames"]
+
+
+@pytest.mark.parametrize("frames", ["table", "scan"])
+def test_frames_are_located_in_the_same_reading(way: Way, slides: OwnSeries, frames: Any) -> None:
+    gate, cloud, source = way
+    (planned,) = planned_of(slides, cloud)
+    (plain,) = read_all([planned], source)
+    gate.seen.clear()
+    (row,) = read_all([planned], source, frames=frames)
+    check_traffic([row], gate)
+    assert {**row, "requests": 0, "bytes_read": 0, "frames": None} == {
+        **plain,
+        "requests": 0,
+        "bytes_read": 0,
+        "frames": None,
+    }
+    found = frames_row(row)
+    if frames == "table":
+        assert (found["frames"], found["reason"]) == (2601, "no offset table")
+        assert row["requests"] == plain["requests"]
+        return
+    assert (found["source"], len(found["offsets"])) == ("scan", 2601)
+    # no byte twice
+    assert row["bytes_read"] <= row["size"]
+    assert row["requests"] <= 6
+
+
+def test_a_scan_is_asked_for_again_where_that_may_help(way: Way, slides: OwnSeries) -> None:
+    gate, cloud, source = way
+    (planned,) = planned_of(slides, cloud)
+    gate.schedule = lambda _, number: conftest.status(503) if number in (2, 4) else None
+    (disturbed,) = read_all([planned], source, frames="scan")
+    assert disturbed["requests"] == len(gate.seen)
+    gate.schedule = None
+    (undisturbed,) = read_all([planned], source, frames="scan")
+    assert frames_row(disturbed) == frames_row(undisturbed)
+    assert disturbed["requests"] == undisturbed["requests"] + 2
+
+
+def test_what_cannot_be_scanned_is_an_error_row(way: Way, slides: OwnSeries) -> None:
+    gate, cloud, source = way
+    gate.schedule = lambda _, number: conftest.status(503) if number > 2 else None
+    (row,) = read_all(planned_of(slides, cloud), source, frames="scan")
+    assert (row["status"], row["error"], row["retryable"]) == ("error", "unavailable", True)
+    assert row.get("frames") is None
+
+
+def test_an_object_that_changes_in_a_scan_is_begun_again(
+    way: Way, lab: Lab, slides: OwnSeries, tmp_path: Path
+) -> None:
+    gate, cloud, source = way
+    (key,) = slides.keys
+    other = tmp_path / "slide.dcm"
+    content = slides.paths[0].read_bytes()
+
+    def replaced(_: str, number: int) -> None:
+        if number == 2:
+            # of other length: an element behind the pixels
+            other.write_bytes(content + b"\xfc\xff\xfc\xffOB\0\0" + bytes(4))
+            conftest.put(lab, slides.bucket, {key: other})
+
+    gate.schedule = replaced
+    try:
+        (row,) = read_all(planned_of(slides, cloud), source, frames="scan")
+    finally:
+        conftest.put(lab, slides.bucket, {key: slides.paths[0]})
+    assert row["size"] == len(content) + 12
+    assert len(frames_row(row)["offsets"]) == 2601

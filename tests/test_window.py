@@ -88,3 +88,11 @@ def test_any_way_of_asking_ends_in_the_same_bytes() -> None:
                 window.add(need.start, DATA[need.start : stop])
             else:
                 position += length + chance.choice([0, 0, 7])
+
+
+def test_what_is_known_of_a_range() -> None:
+    window = filled((10, 20), (30, 40))
+    assert window.known(12, 18) == DATA[12:18]
+    assert window.known(12, 35) == DATA[12:20]
+    assert window.known(20, 35) == window.known(25, 35) == window.known(0, 5) == b""
+    assert window.known(30, 99) == DATA[30:40]

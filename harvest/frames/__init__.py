@@ -27,6 +27,7 @@ from .tables import read_basic, read_extended
 from .tiff import has_directory, read_tiff
 
 __all__ = [
+    "ONE_FRAME_BYTES",
     "PIXEL_ATTRIBUTES",
     "PIXEL_SELECTION",
     "Answering",
@@ -45,6 +46,8 @@ __all__ = [
 
 CHECK_BYTES: Final = 64 * 2**10
 """Of pixels, at most so many are read in place of another request while a table is checked."""
+ONE_FRAME_BYTES: Final = 2**20
+"""Read at most to find the end of the only frame where no scan is wanted."""
 
 
 def locate_frames(
@@ -60,7 +63,8 @@ def locate_frames(
     pixels
         Of the object.
     scan
-        Whether to walk over all items where no table is right.
+        Whether to walk over all items where no table is right. Without, those of a single frame
+        that has no table are walked over nevertheless, if they are not too many.
     request_bytes
         How many bytes cost as much as one more request; fragments of more are hopped over.
 
@@ -91,11 +95,7 @@ def _locate(
     frames = _number_of_frames(pixels)
     if pixels.value_length is not None:
         return locate_native(pixels, frames)
-    if pixels.codec is Codec.STREAM:
-        raise Stop(Why.STREAM, "video has no boundaries between frames")
-    if pixels.basic_bytes is None:
-        raise Stop(Why.MALFORMED, "the Basic Offset Table's item is missing")
-    first = pixels.value_offset + ITEM_HEAD + pixels.basic_bytes
+    first = _first_fragment(pixels)
     if _has_extended(pixels) and pixels.basic_bytes:
         problems.append(BOTH_FILLED)
     for read in _tables(pixels):
@@ -105,10 +105,34 @@ def _locate(
             problems.append(str(wrong))
     if first > source.size:
         raise Stop(Why.TRUNCATED, "the object ends before its fragments")
-    if scan is None:
-        raise Stop(Why.NO_TABLE, "no offset table" if not problems else "no offset table is right")
-    source.bridge = scan
-    return (yield from scan_frames(source, pixels, first, frames))
+    if scan is not None:
+        source.bridge = scan
+        return (yield from scan_frames(source, pixels, first, frames))
+    if problems:
+        raise Stop(Why.NO_TABLE, "no offset table is right")
+    return (yield from _only_frame(source, pixels, first, frames))
+
+
+def _first_fragment(pixels: PixelDescription) -> int:
+    """Return the absolute offset of the first item behind the Basic Offset Table."""
+    if pixels.codec is Codec.STREAM:
+        raise Stop(Why.STREAM, "video has no boundaries between frames")
+    if pixels.basic_bytes is None:
+        raise Stop(Why.MALFORMED, "the Basic Offset Table's item is missing")
+    return pixels.value_offset + ITEM_HEAD + pixels.basic_bytes
+
+
+def _only_frame(
+    source: Source, pixels: PixelDescription, first: int, frames: int
+) -> Asking[FrameRanges]:
+    """Locate the frame of an object that has but one: all fragments are it, and few as a rule."""
+    no_table = Stop(Why.NO_TABLE, "no offset table")
+    if frames > 1:
+        raise no_table
+    try:
+        return (yield from scan_frames(source, pixels, first, frames, most=ONE_FRAME_BYTES))
+    except Stop as stop:
+        raise no_table if stop.why is Why.TOO_LARGE else stop from None
 
 
 def _has_extended(pixels: PixelDescription) -> bool:

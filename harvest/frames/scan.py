@@ -59,7 +59,12 @@ def frame_beginnings(pixels: PixelDescription) -> Callable[[bytes], bool] | None
 
 
 def scan_frames(
-    source: Source, pixels: PixelDescription, start: int, frames: int
+    source: Source,
+    pixels: PixelDescription,
+    start: int,
+    frames: int,
+    *,
+    most: int | None = None,
 ) -> Asking[FrameRanges]:
     """Locate frames by walking over all items.
 
@@ -73,13 +78,16 @@ def scan_frames(
         Absolute offset of the first item behind the Basic Offset Table.
     frames
         Number of Frames.
+    most
+        As in `walk_items`.
 
     Raises
     ------
     Stop
-        The items are malformed, or which of them are a frame cannot be told.
+        The items are malformed or too many, or which of them are a frame cannot be told.
     """
-    items = yield from walk_items(source, pixels, start, (source.size - start) // frames)
+    expected = (source.size - start) // frames
+    items = yield from walk_items(source, pixels, start, expected, most=most)
     starts = _first_items(items, pixels.codec, frames)
     return frame_ranges(FrameSource.SCAN, starts, items.end)
 

@@ -112,6 +112,12 @@ class BucketOutput:
             f"{folder}/{entry}" for entry in self._entries(f"{folder}/") if not entry.endswith("/")
         ]
 
+    def folders(self) -> list[str]:
+        """List what has objects below it; see `Output.folders`."""
+        found = [entry.rstrip("/") for entry in self._entries("") if entry.endswith("/")]
+        # SeaweedFS lists folders that are empty for a while
+        return [name for name in found if name != WORK and not self._is_empty(f"{name}/")]
+
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Yield a path in the temporary folder, to be uploaded; see `Output.writing`."""

@@ -76,6 +76,12 @@ class LocalOutput:
                 if entry.is_file() and not entry.name.endswith(".tmp")
             )
 
+    def folders(self) -> list[str]:
+        """List the folders; see `Output.folders`."""
+        with self._explained("read"):
+            present = self.folder.iterdir() if self.folder.is_dir() else ()
+            return sorted(entry.name for entry in present if entry.is_dir() and entry.name != WORK)
+
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Yield a temporary path; see `Output.writing`."""

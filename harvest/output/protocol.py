@@ -46,6 +46,10 @@ class Output(Protocol):
         """List the complete files of a folder and none below, sorted."""
         ...
 
+    def folders(self) -> list[str]:
+        """List the folders of the output itself, sorted; the work folder is none of them."""
+        ...
+
     def writing(self, name: str) -> AbstractContextManager[Path]:
         """Yield a local temporary path; what is written there gets its name when the block ends."""
         ...
