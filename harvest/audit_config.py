@@ -117,6 +117,15 @@ class RuleSetFile(Section):
     rules: Annotated[list[RuleConfig], Field(min_length=1)]
 
 
+class OtherCloud(Section):
+    """How the cloud that the config does not read is reached; null for the public one."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    allow_http: bool = False
+    anonymous: bool = True
+
+
 class AuditConfig(Section):
     """What an audit checks, and what becomes of its snapshots."""
 
@@ -128,6 +137,8 @@ class AuditConfig(Section):
     """How many snapshots to keep; all if null."""
     hook: Annotated[list[str], Field(min_length=1)] | None = None
     """A command and its arguments, run after every audit with the report's JSON on stdin."""
+    other_cloud: OtherCloud = Field(default_factory=OtherCloud)
+    """For rules that compare both clouds."""
     rule_seconds: PositiveFloat = 120
     """Longest time of one rule."""
     rule_memory: ByteSize = ByteSize(2 * 2**30)

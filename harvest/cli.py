@@ -53,8 +53,9 @@ def main() -> None:
 
     \b
     Exit codes: 0 complete; 1 wrong use or config; 2 complete, with more error
-    rows than limits.max_error_rate; 70 a bug; 75 interrupted, or the store does
-    not answer: run the same command again.
+    rows than limits.max_error_rate, or a rule of severity error broken; 70 a
+    bug; 75 interrupted, or the store does not answer: run the same command
+    again.
     """
 
 
@@ -487,6 +488,79 @@ def _wanted(profiles: tuple[str, ...], tags: tuple[str, ...], skip: tuple[str, .
         texts = (text.removeprefix("read.") for _, text in resolved.mistakes)
         raise ConfigError("\n".join(f"--{text}" for text in texts))
     return resolved.wanted
+
+
+@main.command()
+@click.argument("config", type=click.Path())
+@_json
+@_reporting
+def audit(config: str, as_json: bool) -> int | None:
+    """Audit the cohort of CONFIG: a new snapshot, what changed, which rules it breaks.
+
+    Only what is new or has changed since the last snapshot is read. The new one holds
+    report.html and report.json. The exit code is 2 where a rule of severity error is broken.
+
+    \b
+    Examples:
+      harvest audit configs/audit.yaml
+      harvest audit configs/audit.yaml --json
+    """
+    from .audit import audit as audited
+    from .config import load_config
+    from .report import report_json
+    from .show import print_json
+
+    loaded = load_config(config)
+    _end_on_signals()
+    ended = audited(loaded, _progress())
+    print_json(report_json(ended.report)) if as_json else _print_audit(ended)
+    for name in ended.removed:
+        click.echo(f"harvest: removed the snapshot {name}, as audit.keep says", err=True)
+    if ended.hook_failure is not None:
+        click.echo(
+            f"harvest: the audit is complete, but its hook failed: {ended.hook_failure}; correct "
+            "audit.hook",
+            err=True,
+        )
+    return ended.exit_code
+
+
+def _print_audit(ended: Any) -> None:
+    from .audit import PAGE
+    from .show import print_pairs, print_table, printable, size_text
+
+    report = ended.report
+    print_pairs(
+        {
+            "snapshot": report.location,
+            "instances": f"{report.rows:,}",
+            "carried over": f"{report.carried:,}",
+            "read": f"{report.read:,}",
+            "requests": f"{report.requests:,}",
+            "bytes read": size_text(report.bytes_read),
+            "errors": _errors_text(report.errors),
+            "missing objects": f"{report.missing:,}",
+            "changed": _changes_text(report),
+            "report": f"{report.location}/{PAGE}",
+        }
+    )
+    states = ("broken", "failed", "skipped")
+    rows = [
+        (rule.severity, rule.name, rule.state, f"{rule.rows:,}" if rule.rows else "", rule.reason)
+        for rule in report.rules
+        if rule.state in states
+    ]
+    if rows:
+        print_table(["severity", "rule", "state", "rows", "reason"], rows)
+    click.echo(printable(f"{sum(r.state == 'kept' for r in report.rules)} rule(s) hold"))
+
+
+def _changes_text(report: Any) -> str:
+    if report.diff is None:
+        return "this is the first snapshot"
+    counts = asdict(report.diff.instances).items()
+    told = [f"{count:,} {name}" for name, count in counts if count and name != "unchanged"]
+    return f"instances: {', '.join(told)}" if told else "no instance"
 
 
 @main.command()

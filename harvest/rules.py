@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from .audit_config import AuditConfig, RequireConfig, RuleConfig
 from .errors import ConfigError, HarvestError
+from .listings import LISTINGS
 from .profile import profiles_with
 from .require import NoSuchColumn, required_sql
 from .sandbox import QueryFails, Sandbox, one_select, sandboxed
@@ -25,18 +26,6 @@ OWN: Final = "audit.rules"
 SHOWN_ROWS: Final = 20
 SHOWN_CHARACTERS: Final = 300
 """Of a value."""
-LISTINGS: Final = pa.schema(
-    [
-        ("cloud", pa.string()),
-        ("url", pa.string()),
-        ("crdc_series_uuid", pa.string()),
-        ("crdc_instance_uuid", pa.string()),
-        ("size", pa.int64()),
-        ("etag", pa.string()),
-        ("md5", pa.string()),
-    ]
-)
-"""Of the table ``listings``: every object of the cohort's series on either cloud."""
 PREVIOUS: Final = "previous"
 """Schema of the tables of the snapshot before; they are empty where there is none."""
 

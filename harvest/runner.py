@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from .carry import Beside, can_carry, carry_over, join
 from .cluster import Cluster, Killed, open_cluster
 from .cohort import Cohort, SeriesCohort, resolve_cohort
-from .config import Config, load_config
-from .errors import ExitCode
+from .config import Config, OutputConfig, load_config
+from .errors import ConfigError, ExitCode
 from .isolate import known_suspects, read_in_pieces
 from .lease import Lease, hold
 from .output import MANIFEST, Output, open_output
@@ -61,6 +62,7 @@ def plan(config: Config, progress: Progress | None = None) -> Plan:
     HarvestError
         The output holds something else, or the cohort cannot be listed.
     """
+    _check_no_audit(config)
     output = open_output(config.output)
     progress = progress or Silent()
     stored = check_output(output, config)
@@ -71,7 +73,11 @@ def plan(config: Config, progress: Progress | None = None) -> Plan:
 
 
 def run(
-    config: Config | str | Path, progress: Progress | None = None, *, retry_errors: bool = False
+    config: Config | str | Path,
+    progress: Progress | None = None,
+    *,
+    retry_errors: bool = False,
+    carry_from: OutputConfig | None = None,
 ) -> Outcome:
     """Harvest a cohort, or finish a harvest that was begun.
 
@@ -83,6 +89,8 @@ def run(
         Is told what happens; silent if None.
     retry_errors
         Read the retryable error rows of a complete output again.
+    carry_from
+        A finished harvest: what it tells of unchanged objects is not read again.
 
     Raises
     ------
@@ -91,14 +99,23 @@ def run(
     """
     if not isinstance(config, Config):
         config = load_config(config)
+    _check_no_audit(config)
     progress = progress or Silent()
     output = open_output(config.output)
     stored = check_output(output, config)
     complete = stored is not None and output.exists(MANIFEST)
     if not complete or retry_errors or _has_parts(stored, output):
         with hold(output, progress.message) as lease:
-            _Run(config, output, lease, progress).finish(retry_errors)
+            _Run(config, output, lease, progress).finish(retry_errors, carry_from)
     return outcome(output, config.limits.max_error_rate)
+
+
+def _check_no_audit(config: Config) -> None:
+    if config.audit is not None:
+        raise ConfigError(
+            "the config has a section audit, so that its output is a folder of snapshots: use "
+            "`harvest audit`, or leave the section out"
+        )
 
 
 def _planned(config: Config, output: Output, lease: Lease, progress: Progress) -> Plan:
@@ -149,11 +166,11 @@ class _Run:
             wanted_of(config), header=read.with_json, frames=read.with_frames
         )
 
-    def finish(self, retry_errors: bool) -> None:
+    def finish(self, retry_errors: bool, carry_from: OutputConfig | None = None) -> None:
         """Do what is left to do."""
         if not self._output.exists(MANIFEST):
             self._output.tidy()
-            self._read([self._plan.part(each.number) for each in self._plan.partitions])
+            self._read_all(carry_from)
             self._progress.message("writing the tables")
             publish(self._plan, self._output, self._columns, self._lease)
         clear(self._output)
@@ -161,6 +178,23 @@ class _Run:
             retry = find_retry(self._plan, self._output)
             self._read(retry.parts)
             publish_retry(retry, self._plan, self._output, self._columns, self._lease)
+
+    def _read_all(self, carry_from: OutputConfig | None) -> None:
+        """Read every partition, as far as an earlier harvest does not tell it."""
+        beside = self._carried(open_output(carry_from)) if carry_from is not None else ()
+        pieces = {each.whole.name: each.read for each in beside}
+        parts = [self._plan.part(each.number) for each in self._plan.partitions]
+        self._read([pieces.get(part.name, part) for part in parts])
+        for each in beside:
+            self._lease.check()
+            join(each, self._output, self._columns)
+
+    def _carried(self, previous: Output) -> tuple[Beside, ...]:
+        if not can_carry(self._plan, previous):
+            self._progress.message("the snapshot before was made otherwise: all objects are read")
+            return ()
+        self._progress.message("carrying over what has not changed")
+        return carry_over(self._plan, self._output, previous, self._columns, self._lease)
 
     def _rows(self, part: Part) -> int:
         return self._plan.partitions[part.partition].rows if part.rows is None else len(part.rows)

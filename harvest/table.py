@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -101,7 +102,7 @@ def write_arrow(
     name: str,
     batches: Iterable[pa.RecordBatch],
     schema: pa.Schema,
-    compression: str = "zstd",
+    compression: str | None = "zstd",
 ) -> int:
     """Write an Arrow IPC file; return its rows."""
     options = pa.ipc.IpcWriteOptions(compression=compression)
@@ -121,6 +122,13 @@ def write_arrow(
 def read_arrow(output: Output, name: str) -> pa.Table:
     """Read an Arrow IPC file whole."""
     return _parse_arrow(output.read(name))
+
+
+@contextmanager
+def open_arrow(file: Path) -> Iterator[list[pa.RecordBatch]]:
+    """Open a local Arrow IPC file; batches that are not compressed are mapped, not read."""
+    with pa.memory_map(str(file)) as mapped, pa.ipc.open_file(mapped) as reader:
+        yield [reader.get_batch(number) for number in range(reader.num_record_batches)]
 
 
 def _parse_arrow(content: bytes) -> pa.Table:

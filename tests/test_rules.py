@@ -15,9 +15,9 @@ import pytest
 from harvest.audit_config import AuditConfig, RuleConfig, rules_folder
 from harvest.config import output_config
 from harvest.errors import ConfigError
+from harvest.listings import LISTINGS
 from harvest.profile import resolve_attributes
 from harvest.rules import (
-    LISTINGS,
     PREVIOUS,
     SHOWN_ROWS,
     RuleOutcome,
