@@ -319,15 +319,10 @@ def _renamed(rows: pa.Table, before: pa.ChunkedArray) -> pa.Array:
 
 
 def _as_part(rows: pa.Table, columns: TableColumns) -> pa.Table:
-    """Give rows the columns of a part: where each has its own, those of which it has values."""
-    schema = columns.fixed
-    if schema is None:
-        bare = columns.schema([], of_a_part=True).names
-        schema = pa.schema(
-            [
-                field
-                for field in rows.schema
-                if field.name in bare or rows[field.name].null_count < rows.num_rows
-            ]
-        )
+    """Give rows the columns of a part: where each has its own, those that they came with.
+
+    An attribute that no object has any more stays as a column of nulls: nobody can tell it from
+    one that is always empty.
+    """
+    schema = columns.fixed or rows.schema
     return pa.Table.from_batches([conform(batch, schema) for batch in rows.to_batches()], schema)
