@@ -17,8 +17,10 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from harvest import connect, lease
 from harvest.audit import Audited, audit
+from harvest.audit_config import RuleConfig
 from harvest.config import Config, output_config
 from harvest.errors import ConfigError, ExitCode, HarvestError, OutputBusy, OutputError
+from harvest.idc_index import table_files
 from harvest.lease import hold
 from harvest.output import open_output
 from harvest.runner import run
@@ -32,6 +34,7 @@ from tests.conftest import (
     instances,
     own_series,
     put,
+    table,
     tree,
     write_dicom,
 )
@@ -215,6 +218,121 @@ def _newest_is_meant(output: Path, rows: int) -> None:
     assert read_status(str(output)).rows == rows
     asked = harvest("query", output, "SELECT count(*) AS n FROM instances", "--json")
     assert json.loads(asked.stdout) == [{"n": rows}]
+
+
+# --- across releases of IDC --------------------------------------------------------------------
+
+
+def test_prior_versions_are_carried_into_the_next_release(
+    lab: Lab, tmp_path: Path, s3_gate: Gate, scheduler: str
+) -> None:
+    """One instance of the prior version is copied into the current one, under the same UUID."""
+    prior = _prior_series()
+    old = _version(lab, tmp_path, prior["SeriesInstanceUID"], prior["crdc_series_uuid"], "ab")
+    new = _version(lab, tmp_path, prior["SeriesInstanceUID"], str(uuid4()), "bc")
+    index = index_of(lab, tmp_path / "index.parquet", [(new, 2)])
+    picked = (
+        f"SELECT crdc_series_uuid FROM prior_versions_index WHERE crdc_series_uuid = '{old.uuid}'"
+    )
+
+    def audited(sql: str) -> Audited:
+        return audit(
+            config_of(
+                tmp_path / "audits",
+                {"sql": sql, "index": str(index)},
+                {"endpoint": s3_gate.url},
+                scheduler=scheduler,
+                audit={"rule_sets": ["identity"]},
+            )
+        )
+
+    assert audited(picked).report.rows == 2
+    asked = len(s3_gate.of(".dcm"))
+    second = audited(f"{picked} UNION ALL SELECT crdc_series_uuid FROM index").report
+    assert [seen.path.rpartition("/")[2] for seen in s3_gate.of(".dcm")[asked:]] == [
+        Path(new.keys[1]).name
+    ]
+    assert (second.rows, second.carried, second.requests) == (4, 3, 1)
+    assert second.diff is not None
+    assert (second.diff.series.revised, second.diff.instances.added) == (1, 2)
+    assert second.diff.instances.removed == 0
+    rows = instances(snapshots(tmp_path / "audits")[1])
+    assert {row["crdc_series_uuid"] for row in rows} == {old.uuid, new.uuid}
+
+
+def _prior_series() -> dict[str, str]:
+    """Return a series of IDC's prior versions in the bucket that the lab has."""
+    path = table_files(["prior_versions_index"], None, fetch=False)["prior_versions_index"]
+    (found,) = table(
+        f"SELECT SeriesInstanceUID, crdc_series_uuid FROM '{path}'"
+        " WHERE aws_bucket = 'idc-open-data' ORDER BY ALL LIMIT 1"
+    )
+    return found
+
+
+def _version(lab: Lab, folder: Path, uid: str, uuid: str, instances: str) -> OwnSeries:
+    """Put a version of a series into the lab's buckets; each instance is named by a letter."""
+    names = [f"00000000-0000-4000-8000-00000000000{letter}" for letter in instances]
+    keys = [f"{uuid}/{name}.dcm" for name in names]
+    paths = [
+        write_dicom(folder / key, uid, instance=str(ord(letter)))
+        for key, letter in zip(keys, instances, strict=True)
+    ]
+    put(lab, "idc-open-data", dict(zip(keys, paths, strict=True)))
+    return OwnSeries(uid, uuid, "idc-open-data", tuple(keys), tuple(paths))
+
+
+# --- in a bucket --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_snapshots_in_a_bucket(
+    lab: Lab,
+    tmp_path: Path,
+    folder: Path,
+    scheduler: str,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", servers.S3_ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", servers.S3_SECRET_KEY)
+    server = lab.s3 if scheme == "s3" else lab.gcs
+    output = {
+        "url": f"{scheme}://{servers.OUTPUT_BUCKET}/{uuid4()}",
+        "endpoint": server.endpoint,
+        "region": servers.S3_REGION if scheme == "s3" else None,
+    }
+    copied = {"name": "copy", "severity": "info", "description": "x", "sql": "FROM 'x.parquet'"}
+    before = "SELECT url FROM instances WHERE url NOT IN (SELECT url FROM previous.instances)"
+    config = Config.model_validate(
+        {
+            "cohort": {"prefix": f"{folder}/"},
+            "output": output,
+            "cluster": {"workers": 1},
+            "audit": {
+                "rule_sets": ["offset_tables"],
+                "rules": [{**copied, "name": "new", "sql": before}],
+                "keep": 1,
+            },
+        }
+    )
+    assert audit(config).report.rows == 70
+    write_dicom(folder / "9b.dcm", "1.2.5", instance="900")
+    second = audit(config)
+    assert (second.report.carried, second.report.read, len(second.removed)) == (70, 1, 1)
+    assert second.report.diff is not None
+    assert second.report.diff.instances.added == 1
+    assert [rule.rows for rule in second.report.rules if rule.name == "new"] == [1]
+    opened = open_output(config.output)
+    assert opened.folders() == [second.report.snapshot]
+    assert opened.exists(f"{second.report.snapshot}/diff/instances.parquet")
+    with connect(config.output) as connection:
+        assert connection.execute("SELECT count(*) FROM instances").fetchall() == [(71,)]
+    section = config.audit
+    assert section is not None
+    wrong = section.model_copy(update={"rules": [RuleConfig.model_validate(copied)]})
+    with pytest.raises(ConfigError, match="disabled by configuration"):
+        audit(config.model_copy(update={"audit": wrong}))
 
 
 # --- both clouds -------------------------------------------------------------------------------
