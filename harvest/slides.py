@@ -39,14 +39,16 @@ Pixels = np.ndarray[Any, Any]
 class PixelMatrix:
     """The total pixel matrix of one level, opened once and read region by region.
 
-    Safe to use from many threads. Picklable: another process reads the same objects through stores
-    of its own. Nothing has to be closed.
+    Where its frames lie is found out at once. Safe to use from many threads. Picklable: another
+    process reads the same objects through stores of its own. Nothing has to be closed.
 
     Parameters
     ----------
     readers
         Of the level's object, or of all parts of a concatenation; they have read
         `SLIDE_ATTRIBUTES`.
+    passed
+        Of other images that were opened on the way to these; their traffic is counted.
 
     Raises
     ------
@@ -54,9 +56,11 @@ class PixelMatrix:
         It is no tiled image, or its attributes contradict each other, or a part is missing.
     """
 
-    def __init__(self, readers: Sequence[FrameReader]) -> None:
+    def __init__(self, readers: Sequence[FrameReader], passed: Sequence[FrameReader] = ()) -> None:
         self._readers = sorted(readers, key=_offset)
-        counts = [reader.description.frames or 0 for reader in self._readers]
+        self._requests_before = sum(reader.file.requests for reader in passed)
+        self._bytes_before = sum(reader.file.bytes_read for reader in passed)
+        counts = [reader.ranges.frames for reader in self._readers]
         self._before = [0, *accumulate(counts)]
         _check_parts(self._readers, self._before)
         decoder = self._readers[0].decoder
@@ -91,13 +95,13 @@ class PixelMatrix:
 
     @property
     def requests(self) -> int:
-        """HTTP requests so far, retries included."""
-        return sum(file.requests for file in self.files)
+        """HTTP requests so far, retries included; a listing of the series excluded."""
+        return self._requests_before + sum(file.requests for file in self.files)
 
     @property
     def bytes_read(self) -> int:
         """Body bytes of the answers so far."""
-        return sum(file.bytes_read for file in self.files)
+        return self._bytes_before + sum(file.bytes_read for file in self.files)
 
     def region(
         self,
@@ -230,21 +234,42 @@ def open_slide(
     ValueError
         The URL or a key of `source` is wrong.
     """
+    return PixelMatrix(
+        *level_readers(url, level=level, optical_path=optical_path, index=index, **source)
+    )
+
+
+def level_readers(
+    url: str,
+    *,
+    level: int = 0,
+    optical_path: str | None = None,
+    index: str | Path | None = None,
+    **source: Any,
+) -> tuple[list[FrameReader], list[FrameReader]]:
+    """Open the objects that a level consists of; see `open_slide`.
+
+    Returns
+    -------
+    tuple of list of FrameReader
+        Those of the level, and those that were opened on the way. They have read
+        `SLIDE_ATTRIBUTES`. A URL of one object may be of any object with frames.
+    """
     parsed = parse_url(url)
     if parsed.key.endswith("/") or not parsed.key or _is_folder(parsed):
-        images = _images(parsed, source)
-        readers = _chosen(_level(images, level, url), optical_path)
+        found = _series(parsed, source)
+        readers = _chosen(_level(_images(found), level, url), optical_path)
     elif level:
         raise HarvestError(
             f"{url} is one object, which is one level: name the folder of its series, with a / at "
             f"its end, for level {level}"
         )
     else:
-        readers = [_opened(url, source)]
+        found = readers = [_opened(url, source)]
     if index is not None:
         for reader in readers:
             reader.ranges = indexed(index, reader.file.name)
-    return PixelMatrix(readers)
+    return readers, [reader for reader in found if reader not in readers]
 
 
 def read_region(
@@ -317,31 +342,38 @@ Image = list[FrameReader]
 """One object, or the parts of a concatenation."""
 
 
-def _images(folder: ObjectUrl, source: dict[str, Any]) -> list[Image]:
-    """Open all images of a series that are parts of a pyramid."""
+def _series(folder: ObjectUrl, source: dict[str, Any]) -> list[FrameReader]:
+    """Open the DICOM objects of a series, in the order of their keys."""
     prefix = folder.with_key(folder.key.rstrip("/") + "/" if folder.key else "")
     listed = list_prefix(prefix, source_of(prefix, source))
     urls = [str(folder.with_key(entry.key)) for entry in listed]
     with ThreadPoolExecutor(THREADS) as threads:
-        found = threads.map(lambda url: _volume(url, source), urls)
-        volumes = [reader for reader in found if reader is not None]
-    volumes.sort(key=_concatenation)
-    return [list(parts) for _, parts in groupby(volumes, _concatenation)]
+        found = threads.map(lambda url: _opened_dicom(url, source), urls)
+        return [reader for reader in found if reader is not None]
 
 
-def _volume(url: str, source: dict[str, Any]) -> FrameReader | None:
-    """Open an object; None where it is no part of a pyramid, or not DICOM at all."""
+def _opened_dicom(url: str, source: dict[str, Any]) -> FrameReader | None:
+    """Open an object and read its header; None where it is not DICOM, as a licence beside it."""
     try:
         reader = _opened(url, source)
-        values = reader.values
+        _ = reader.values
     except ObjectError as error:
         if error.kind == ErrorKind.NOT_DICOM:
             return None
         raise
-    kinds = values.get("ImageType") or []
+    return reader
+
+
+def _images(series: Sequence[FrameReader]) -> list[Image]:
+    """Put together the images of a series that are parts of a pyramid."""
+    volumes = sorted(filter(_is_level, series), key=_concatenation)
+    return [list(parts) for _, parts in groupby(volumes, _concatenation)]
+
+
+def _is_level(reader: FrameReader) -> bool:
+    kinds = reader.values.get("ImageType") or []
     # images that do not tell are believed to be what slides are for
-    is_volume = "VOLUME" in kinds if len(kinds) > 2 else True
-    return reader if is_volume and _size(reader) else None
+    return _size(reader) > 0 and (len(kinds) < 3 or "VOLUME" in kinds)
 
 
 def _concatenation(reader: FrameReader) -> str:
