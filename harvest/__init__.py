@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import Config, load_config
     from .frame_array import dask_array
-    from .lazy import open, read_frames  # noqa: A004 - as io.open and gzip.open
+    from .lazy import open  # noqa: A004 - as io.open and gzip.open
     from .runner import run
     from .segments import read_segments
     from .single import read
+    from .single_frames import read_frames
     from .slides import open_slide, read_region
     from .views import connect
 
@@ -42,7 +43,7 @@ _HOMES = {
     "open": "lazy",
     "open_slide": "slides",
     "read": "single",
-    "read_frames": "lazy",
+    "read_frames": "single_frames",
     "read_region": "slides",
     "read_segments": "segments",
     "run": "runner",

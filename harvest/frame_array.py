@@ -15,6 +15,7 @@ from dask.base import tokenize
 
 from .file import DicomFile
 from .frame_reader import FrameReader
+from .inflated import InflatedFile
 from .slides import PixelMatrix, level_readers
 
 Pixels = np.ndarray[Any, Any]
@@ -31,7 +32,7 @@ class _Frames:
         self.shape = (reader.ranges.frames, *shape)
         self.dtype = reader.decoder.dtype
         self.chunks = (1, *shape)
-        self.files: tuple[DicomFile, ...] = (reader.file,)
+        self.files: tuple[DicomFile | InflatedFile, ...] = (reader.file,)
 
     def read(self, box: Box) -> Pixels:
         """Read frames, whole, and cut them."""

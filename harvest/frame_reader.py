@@ -31,6 +31,7 @@ from .frames import (
     locate_frames,
 )
 from .header import Header, read_header
+from .inflated import InflatedFile
 from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH
 from .tags import Wanted, merge_paths, parse_path
 from .walk import HeaderLimits
@@ -82,7 +83,7 @@ class FrameReader:
 
     def __init__(
         self,
-        file: DicomFile,
+        file: DicomFile | InflatedFile,
         ranges: FrameRanges | None = None,
         *,
         scan: bool = True,

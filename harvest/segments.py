@@ -15,10 +15,9 @@ from typing import Any, Final
 import numpy as np
 
 from .errors import ErrorKind, HarvestError, ObjectError
-from .file import open_object
 from .frame_reader import FrameReader
-from .frame_table import indexed
 from .functional_groups import Values, each_frame, first_of, of_frames
+from .single_frames import open_frames
 
 _SEGMENT: Final = "SegmentIdentificationSequence.ReferencedSegmentNumber"
 _POSITION: Final = "PlanePositionSequence.ImagePositionPatient"
@@ -107,9 +106,7 @@ def read_segments(
     ValueError
         The URL or a key of `source` is wrong.
     """
-    file = open_object(url, **source)
-    ranges = None if index is None else indexed(index, file.name)
-    reader = FrameReader(file, ranges, wanted=SEGMENT_ATTRIBUTES)
+    reader = open_frames(url, index, SEGMENT_ATTRIBUTES, **source)
     described = _described(reader.values)
     asked = [segments] if isinstance(segments, (int, str)) else segments
     chosen = {each.number: each for text in asked for each in _matching(described, text)}

@@ -17,10 +17,12 @@ import numpy as np
 
 from .config import source_of
 from .errors import ErrorKind, HarvestError, ObjectError
-from .file import DicomFile, open_object
+from .file import DicomFile
 from .frame_reader import THREADS, FrameReader
 from .frame_table import indexed
+from .inflated import InflatedFile
 from .listing import list_prefix
+from .single_frames import open_frames
 from .tiles import TILE_ATTRIBUTES, TileLayout, Tiles, layout_of
 from .urls import ObjectUrl, parse_url
 
@@ -89,7 +91,7 @@ class PixelMatrix:
         return self.layout.focal_planes
 
     @property
-    def files(self) -> tuple[DicomFile, ...]:
+    def files(self) -> tuple[DicomFile | InflatedFile, ...]:
         """Its object, or the parts of a concatenation in their order."""
         return tuple(reader.file for reader in self._readers)
 
@@ -256,16 +258,15 @@ def level_readers(
         `SLIDE_ATTRIBUTES`. A URL of one object may be of any object with frames.
     """
     parsed = parse_url(url)
-    if parsed.key.endswith("/") or not parsed.key or _is_folder(parsed):
-        found = _series(parsed, source)
-        readers = _chosen(_level(_images(found), level, url), optical_path)
-    elif level:
-        raise HarvestError(
-            f"{url} is one object, which is one level: name the folder of its series, with a / at "
-            f"its end, for level {level}"
-        )
-    else:
-        found = readers = [_opened(url, source)]
+    if not (parsed.key.endswith("/") or not parsed.key or _is_folder(parsed)):
+        if level:
+            raise HarvestError(
+                f"{url} is one object, which is one level: name the folder of its series, with a / "
+                f"at its end, for level {level}"
+            )
+        return [_opened(url, source, index)], []
+    found = _series(parsed, source)
+    readers = _chosen(_level(_images(found), level, url), optical_path)
     if index is not None:
         for reader in readers:
             reader.ranges = indexed(index, reader.file.name)
@@ -332,8 +333,8 @@ def _is_folder(url: ObjectUrl) -> bool:
     return url.scheme == "file" and os.path.isdir(url.key)
 
 
-def _opened(url: str, source: dict[str, Any]) -> FrameReader:
-    return FrameReader(open_object(url, **source), wanted=SLIDE_ATTRIBUTES)
+def _opened(url: str, source: dict[str, Any], index: str | Path | None = None) -> FrameReader:
+    return open_frames(url, index, SLIDE_ATTRIBUTES, **source)
 
 
 # --- the levels of a series ------------------------------------------------------------------
