@@ -42,6 +42,8 @@ GAP_BYTES: Final = 16 * 2**10
 MOST_WASTE: Final = 0.25
 """Bytes that one request reads in vain, by those that are wanted of it."""
 MOST_REQUEST_BYTES: Final = 16 * 2**20
+LEAST_REQUEST_BYTES: Final = 2 * 2**20
+"""The requests of a long header grow to that fast, then no further than to double what is read."""
 THREADS: Final = 8
 READER_LIMITS: Final = HeaderLimits(
     header_bytes=256 * 2**20, kept=20_000_000, kept_bytes=256 * 2**20
@@ -150,9 +152,9 @@ class FrameReader:
             if file.known(found.start) < found.stop:
                 # behind a value that was leapt over little is left, as a rule
                 leap = found.start - reach > BRIDGED_BYTES
-                grown = FIRST_RANGE_BYTES if leap else grown
+                longest = max(LEAST_REQUEST_BYTES, reach)
+                grown = FIRST_RANGE_BYTES if leap else min(GROWTH * grown, longest)
                 file.prefetch(found.start, max(found.stop, found.start + grown))
-                grown = min(GROWTH * grown, MOST_REQUEST_BYTES)
             reach = file.known(found.start)
             window.add(found.start, file.pread(found.start, reach))
 
