@@ -16,7 +16,15 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID, JPEGBaseline8Bit
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+)
 
 from .errors import ErrorKind, HarvestError, ObjectError
 from .frames import PixelDescription, join_fragments
@@ -35,9 +43,12 @@ DECODING_ATTRIBUTES: Final = (
 """Keywords of all that a decoder asks for (PS3.3 section C.7.6.3)."""
 DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
 """Deflated Image Frame Compression (PS3.5 section A.4.13), which pydicom does not decode."""
-DECODERS: Final = "pillow pylibjpeg pylibjpeg-openjpeg pyjpegls python-gdcm"
-"""Packages that decode what the Imaging Data Commons has; the extra ``frames`` names the same."""
+DECODERS: Final = "pillow pyjpegls pylibjpeg pylibjpeg-openjpeg"
+"""Packages of decoders, as the extra ``frames`` names them."""
+LIBJPEG: Final = "pylibjpeg pylibjpeg-libjpeg"
+"""Those for JPEG Lossless and for 12 bits, as the extra ``lossless`` names them; under the GPL."""
 
+_OF_LIBJPEG: Final = frozenset({JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
 _FLOATS: Final = {"FloatPixelData": np.float32, "DoubleFloatPixelData": np.float64}
 # what pydicom raises of a frame, or of attributes, that cannot be right
 _REFUSALS: Final = (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -127,7 +138,7 @@ class FrameDecoder:
     def _native(self, data: bytes, first_bit: int, keyword: str) -> np.ndarray[Any, Any]:
         if self.attributes.get("BitsAllocated") == 1:
             return self._bits(data, first_bit)
-        return _decoded(self._single(data, keyword, None))
+        return _decoded(self._single(data, keyword, self._native_syntax))
 
     def _bits(self, data: bytes, first_bit: int) -> np.ndarray[Any, Any]:
         """Unpack a frame of single bits, which need not begin with a byte (PS3.5 section 8.1.1)."""
@@ -142,13 +153,13 @@ class FrameDecoder:
         return -(-int(np.prod(self.shape)) * bits // 8)
 
     def _encapsulated(self, frame: bytes) -> np.ndarray[Any, Any]:
-        syntax = self.pixels.transfer_syntax or ""
+        syntax = UID(self.pixels.transfer_syntax or "")
+        plugin = _plugin(syntax)
         return _decoded(
-            self._single(encapsulate([frame], has_bot=False), "PixelData", syntax),
-            _decoder_of(syntax),
+            self._single(encapsulate([frame], has_bot=False), "PixelData", syntax), plugin
         )
 
-    def _single(self, data: bytes, keyword: str, syntax: str | None) -> Dataset:
+    def _single(self, data: bytes, keyword: str, syntax: UID) -> Dataset:
         """Make an image of one frame.
 
         Parameters
@@ -158,11 +169,11 @@ class FrameDecoder:
         keyword
             Of the pixel element.
         syntax
-            Transfer syntax; None for native pixels, where it tells no more than the byte order.
+            Transfer syntax.
         """
         made = Dataset()
         made.file_meta = FileMetaDataset()
-        made.file_meta.TransferSyntaxUID = UID(syntax or self._native_syntax())
+        made.file_meta.TransferSyntaxUID = syntax
         for name in DECODING_ATTRIBUTES:
             value = self.attributes.get(name)
             if value is not None:
@@ -172,10 +183,13 @@ class FrameDecoder:
         made[keyword].VR = self.pixels.vr or "OW"
         return made
 
-    def _native_syntax(self) -> str:
-        if self.pixels.transfer_syntax == DEFLATED_FRAMES or self.pixels.deflated:
-            return "1.2.840.10008.1.2.1"
-        return self.pixels.transfer_syntax or "1.2.840.10008.1.2"
+    @property
+    def _native_syntax(self) -> UID:
+        """What tells the byte order of native pixels."""
+        if self.pixels.transfer_syntax is None:
+            return ImplicitVRLittleEndian
+        compressed = self.pixels.transfer_syntax == DEFLATED_FRAMES
+        return ExplicitVRLittleEndian if compressed else UID(self.pixels.transfer_syntax)
 
 
 def _inflated(frame: bytes, expected: int) -> bytes:
@@ -190,8 +204,8 @@ def _inflated(frame: bytes, expected: int) -> bytes:
     raise ObjectError(ErrorKind.MALFORMED, "a deflated frame has another size than the others")
 
 
-def _decoder_of(syntax: str) -> str:
-    """Choose a decoder; empty for whatever pydicom takes.
+def _plugin(syntax: UID) -> str:
+    """Choose a decoder; empty for whichever pydicom finds.
 
     Raises
     ------
@@ -201,16 +215,17 @@ def _decoder_of(syntax: str) -> str:
         There is none.
     """
     try:
-        decoder = get_decoder(UID(syntax))
+        decoder = get_decoder(syntax)
     except NotImplementedError:
         raise ObjectError(
             ErrorKind.UNSUPPORTED, f"pydicom has no decoder for the transfer syntax {syntax}"
         ) from None
     if not decoder.is_available:
+        packages = LIBJPEG if syntax in _OF_LIBJPEG else DECODERS
         raise HarvestError(
-            f"no decoder for {UID(syntax).name} ({syntax}) is installed: pip install {DECODERS}"
+            f"no decoder for {syntax.name} ({syntax}) is installed: pip install {packages}"
         )
-    # both give the same pixels; only one of them lets other threads work meanwhile
+    # all give the same pixels; this one lets other threads work meanwhile
     pillow = syntax == JPEGBaseline8Bit and "pillow" in decoder.available_plugins
     return "pillow" if pillow else ""
 
@@ -220,6 +235,8 @@ def _decoded(single: Dataset, plugin: str = "") -> np.ndarray[Any, Any]:
         return pixel_array(single, decoding_plugin=plugin)
     except _REFUSALS as refusal:
         # its text may hold values of the object
-        raise ObjectError(
-            ErrorKind.MALFORMED, f"a frame cannot be decoded ({type(refusal).__name__} in pydicom)"
-        ) from None
+        problem = f"a frame cannot be decoded ({type(refusal).__name__} in pydicom)"
+    syntax = single.file_meta.TransferSyntaxUID
+    if syntax in _OF_LIBJPEG and "pylibjpeg" not in get_decoder(syntax).available_plugins:
+        problem += f"; a decoder that can do more: pip install {LIBJPEG}"
+    raise ObjectError(ErrorKind.MALFORMED, problem)
