@@ -196,7 +196,7 @@ def _inflated(frame: bytes, expected: int) -> bytes:
     """Inflate a frame, and no more of it than a frame has: a bomb stays small."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        data = inflater.decompress(frame, expected + 1)
+        data = inflater.decompress(frame, expected + 2)
     except zlib.error:
         raise ObjectError(ErrorKind.MALFORMED, "a deflated frame is corrupt") from None
     if expected <= len(data) <= expected + 1:  # one byte of padding
