@@ -23,6 +23,7 @@ from .errors import ErrorKind, ObjectError
 from .file import DicomFile
 from .frames import (
     PIXEL_ATTRIBUTES,
+    PIXEL_SELECTION,
     ByteRange,
     FrameRanges,
     PixelDescription,
@@ -42,8 +43,8 @@ GAP_BYTES: Final = 16 * 2**10
 MOST_WASTE: Final = 0.25
 """Bytes that one request reads in vain, by those that are wanted of it."""
 MOST_REQUEST_BYTES: Final = 16 * 2**20
-LEAST_REQUEST_BYTES: Final = 2 * 2**20
-"""The requests of a long header grow to that fast, then no further than to double what is read."""
+LONG_REQUEST_BYTES: Final = 2 * 2**20
+"""Longer requests for a header no more than treble what is read of it."""
 THREADS: Final = 8
 READER_LIMITS: Final = HeaderLimits(
     header_bytes=256 * 2**20, kept=20_000_000, kept_bytes=256 * 2**20
@@ -140,23 +141,23 @@ class FrameReader:
         return _Found(text_of(header.dataset.get(SOP_INSTANCE_UID)), description, values)
 
     def _read_header(self, selection: Selection) -> tuple[Header, PixelDescription]:
-        """Read as far as the pixel area, by requests that grow."""
-        file, window, grown = self.file, Window(self.file.size), FIRST_RANGE_BYTES
-        reach = 0
-        while True:
-            header = read_header(window, selection, READER_LIMITS)
-            found = header if isinstance(header, NeedMore) else describe_pixels(window, header)
-            if not isinstance(found, NeedMore):
-                assert isinstance(header, Header)
-                return header, found
-            if file.known(found.start) < found.stop:
+        """Read as far as the pixel area, by requests that grow; keep what is wanted."""
+        file, window = self.file, Window(self.file.size)
+        grown, reach = FIRST_RANGE_BYTES, 0
+        # a walk that keeps nothing is four times as fast, and a long header takes several
+        for kept in (PIXEL_SELECTION, selection):
+            while isinstance(found := _walked(window, kept), NeedMore):
                 # behind a value that was leapt over little is left, as a rule
-                leap = found.start - reach > BRIDGED_BYTES
-                longest = max(LEAST_REQUEST_BYTES, reach)
-                grown = FIRST_RANGE_BYTES if leap else min(GROWTH * grown, longest)
-                file.prefetch(found.start, max(found.stop, found.start + grown))
-            reach = file.known(found.start)
-            window.add(found.start, file.pread(found.start, reach))
+                leap = not 0 <= found.start - reach <= BRIDGED_BYTES
+                start = found.start if leap else reach
+                if file.known(start) < found.stop:
+                    longest = max(LONG_REQUEST_BYTES, 2 * reach)
+                    grown = FIRST_RANGE_BYTES if leap else min(GROWTH * grown, longest)
+                    file.prefetch(start, max(found.stop, start + grown))
+                reach = file.known(start)
+                window.add(start, file.pread(start, reach))
+        assert not isinstance(found, NeedMore)
+        return found
 
     @cached_property
     def ranges(self) -> FrameRanges:
@@ -258,6 +259,15 @@ class FrameReader:
 
         read = list(zip(numbers, self.raw(numbers), strict=True))
         return _each(pixels, read, min(THREADS, os.cpu_count() or 1))
+
+
+def _walked(window: Window, selection: Selection) -> tuple[Header, PixelDescription] | NeedMore:
+    """Walk over a header as far as its bytes are known."""
+    header = read_header(window, selection, READER_LIMITS)
+    if isinstance(header, NeedMore):
+        return header
+    described = describe_pixels(window, header)
+    return described if isinstance(described, NeedMore) else (header, described)
 
 
 def _each(
