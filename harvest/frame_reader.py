@@ -33,9 +33,9 @@ from .frames import (
 )
 from .header import Header, read_header
 from .inflated import InflatedFile
-from .ranges import BRIDGED_BYTES, FIRST_RANGE_BYTES, GROWTH
+from .ranges import FIRST_RANGE_BYTES, GROWTH
 from .tags import Wanted, merge_paths, parse_path
-from .walk import HeaderLimits
+from .walk import LEAPT_BYTES, HeaderLimits
 from .window import NeedMore, Window
 
 GAP_BYTES: Final = 16 * 2**10
@@ -142,22 +142,26 @@ class FrameReader:
 
     def _read_header(self, selection: Selection) -> tuple[Header, PixelDescription]:
         """Read as far as the pixel area, by requests that grow; keep what is wanted."""
-        file, window = self.file, Window(self.file.size)
+        file, window, kept = self.file, Window(self.file.size), selection
         grown, reach = FIRST_RANGE_BYTES, 0
-        # a walk that keeps nothing is four times as fast, and a long header takes several
-        for kept in (PIXEL_SELECTION, selection):
-            while isinstance(found := _walked(window, kept), NeedMore):
-                # behind a value that was leapt over little is left, as a rule
-                leap = not 0 <= found.start - reach <= BRIDGED_BYTES
-                start = found.start if leap else reach
-                if file.known(start) < found.stop:
-                    longest = max(LONG_REQUEST_BYTES, 2 * reach)
-                    grown = FIRST_RANGE_BYTES if leap else min(GROWTH * grown, longest)
-                    file.prefetch(start, max(found.stop, start + grown))
-                reach = file.known(start)
-                window.add(start, file.pread(start, reach))
-        assert not isinstance(found, NeedMore)
-        return found
+        while True:
+            found = _walked(window, kept)
+            if not isinstance(found, NeedMore):
+                if kept is selection:
+                    return found
+                kept = selection
+                continue
+            # behind a value that was leapt over little is left, as a rule
+            leap = not 0 <= found.start - reach <= LEAPT_BYTES
+            start = found.start if leap else reach
+            if file.known(start) < found.stop:
+                longest = max(LONG_REQUEST_BYTES, 2 * reach)
+                grown = FIRST_RANGE_BYTES if leap else min(GROWTH * grown, longest)
+                file.prefetch(start, max(found.stop, start + grown))
+            reach = file.known(start)
+            window.add(start, file.pread(start, reach))
+            # a long header takes several walks; one that keeps nothing is four times as fast
+            kept = PIXEL_SELECTION if window.held > LONG_REQUEST_BYTES else selection
 
     @cached_property
     def ranges(self) -> FrameRanges:

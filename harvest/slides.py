@@ -361,7 +361,7 @@ def _opened_dicom(url: str, source: dict[str, Any]) -> FrameReader | None:
     except ObjectError as error:
         if error.kind == ErrorKind.NOT_DICOM:
             return None
-        raise
+        raise ObjectError(error.kind, f"{url}: {error.detail}") from None
     return reader
 
 

@@ -211,6 +211,11 @@ def test_optical_paths_in_objects_of_their_own(tmp_path: Path) -> None:
     assert np.array_equal(harvest.read_region(str(folder), 0, 0, 9, 9), planes["A"][:9, :9])
     with pytest.raises(HarvestError, match="no optical path 'D': choose one of 'A', 'B', 'C'"):
         harvest.open_slide(f"{folder}/", optical_path="D")
+    cut_short = folder / "cut.dcm"
+    cut_short.write_bytes((folder / "0.dcm").read_bytes()[:1000])
+    with pytest.raises(ObjectError, match=r"truncated: .*/cut\.dcm: "):
+        harvest.open_slide(f"{folder}/")
+    cut_short.unlink()
     write_slide(folder / "again.dcm", cut(planes["A"], path="A"), level=9)
     with pytest.raises(HarvestError, match=r"several images are that level: name one of .*again"):
         harvest.open_slide(f"{folder}/")
