@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -165,9 +165,7 @@ class PixelMatrix:
 
     def _decoded(self, tiles: Tiles) -> Iterator[Pixels]:
         """Yield the pixels of tiles, in the order of their frames."""
-        for reader, before, behind in zip(
-            self._readers, self._before, self._before[1:], strict=False
-        ):
+        for reader, (before, behind) in zip(self._readers, pairwise(self._before), strict=True):
             inside = tiles.where((tiles.frames > before) & (tiles.frames <= behind))
             for pixels in reader.decoded((inside.frames - before).tolist()):
                 if pixels.shape != self.tile_shape:

@@ -320,18 +320,18 @@ def test_channels_between_each_other_are_not_read_for_nothing(
 
 
 def test_a_header_of_many_tiles_is_read_once(lab: Lab, s3_gate: Gate, tmp_path: Path) -> None:
-    """10,000 items take pydicom seconds, and a reader that asks bit by bit hundreds of requests."""
+    """Thousands of items cost few requests, and walks; pydicom takes seconds for 10,000."""
     tile = cut(picture()[..., 0])[0]
-    tiles = [replace(tile, top=64 * (n // 100), left=48 * (n % 100)) for n in range(10_000)]
-    path = write_slide(tmp_path / "slide.dcm", tiles, sparse=True, shape=(6400, 4800))
+    tiles = [replace(tile, top=64 * (n // 100), left=48 * (n % 100)) for n in range(3_000)]
+    path = write_slide(tmp_path / "slide.dcm", tiles, sparse=True, shape=(1920, 4800))
     key = "regions/many.dcm"
     conftest.put(lab, BUCKET, {key: path})
     header = harvest.read(str(path)).header_bytes
-    assert header > 2**20
+    assert header > 400_000
     slide = harvest.open_slide(f"s3://{BUCKET}/{key}", endpoint=s3_gate.url)
-    assert slide.requests == len(s3_gate.seen) <= 6
+    assert slide.requests == len(s3_gate.seen) <= 4
     assert slide.bytes_read == sum(each.body_bytes for each in s3_gate.seen) < 2.5 * header
-    found = slide.region(4800 - 48, 6400 - 64, 48, 64)
+    found = slide.region(4800 - 48, 1920 - 64, 48, 64)
     assert np.array_equal(found, tile.pixels)
 
 
