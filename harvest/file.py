@@ -138,7 +138,8 @@ class DicomFile(RangedFile):
             return known
         # a read that begins in what is known and goes on behind it reads only what is missing
         missing = self._held.reach(start)
-        if missing == self._held.end:
+        # whoever hops on by less than that, over the items of pixels, say, gets there sooner
+        if 0 <= missing - self._held.end <= self._ahead:
             self._ahead = min(2 * self._ahead, MOST_AHEAD_BYTES)
         else:
             self._ahead = FIRST_AHEAD_BYTES

@@ -55,7 +55,7 @@ class IndexedFile(RangedFile):
         self._pieces = _pieces(file, FrameReader(file, ranges))
         self._starts = [0, *accumulate(piece.length for piece in self._pieces)]
         super().__init__(self._bytes, self._starts.pop())
-        self._last = -2
+        self._begun = self._frame = -2
         self._ahead = 1
 
     @property
@@ -93,20 +93,31 @@ class IndexedFile(RangedFile):
         return self.file.read(length)
 
     def _expect(self, start: int, length: int) -> None:
-        """Read a frame that is begun as a whole, and more of those behind it each time."""
+        """Read a frame that is begun as a whole, and as many behind it as may be wanted, too."""
         frame = bisect_right(self._offsets, start) - 1
-        begun = frame >= 0 and start - self._offsets[frame] <= ITEM_HEAD_BYTES
-        if not begun or self.file.holds(start, start + length):
+        if frame < 0 or start - self._offsets[frame] > ITEM_HEAD_BYTES:
             return
-        self._ahead = min(2 * self._ahead, MOST_FRAMES_AHEAD) if frame == self._last + 1 else 1
-        self._last = frame
-        end = stop = self._offsets[frame] + self._lengths[frame]
+        if not self.file.holds(start, start + length):
+            self._prefetch(frame)
+        # who looks only whether another fragment follows does not read the next frame
+        if start + length > self._offsets[frame] + ITEM_HEAD_BYTES:
+            if frame not in (self._frame, self._frame + 1):
+                self._begun = frame
+            self._frame = frame
+
+    def _prefetch(self, frame: int) -> None:
+        if frame in (self._frame, self._frame + 1):
+            self._ahead = min(2 * self._ahead, MOST_FRAMES_AHEAD)
+        else:  # another row of tiles, say: as long as the last one
+            self._ahead = min(self._frame - self._begun + 1, MOST_FRAMES_AHEAD)
+        start = self._offsets[frame]
+        stop = start + self._lengths[frame]
         for number in range(frame + 1, min(frame + self._ahead, len(self._offsets))):
             end = self._offsets[number] + self._lengths[number]
             if end - start > MOST_AHEAD_BYTES:
                 break
-            stop, self._last = end, number
-        # who reads a frame looks whether another fragment of it follows
+            stop = end
+        # the next item's head, too: who reads a frame looks there
         self.file.prefetch(start, stop + ITEM_HEAD_BYTES)
 
 

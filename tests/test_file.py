@@ -62,6 +62,16 @@ def test_reading_on_asks_for_ever_more_at_once(long: Path) -> None:
         assert file.requests == 8
 
 
+def test_hopping_on_is_reading_on(long: Path) -> None:
+    """As who walks over the items of pixels does: 8 bytes of each, and no more than the file."""
+    with harvest.open(str(long)) as file:
+        for offset in range(0, 3_000_000, 15_000):
+            file.seek(offset)
+            file.read(8)
+        assert file.requests <= 12
+        assert file.bytes_read <= file.size
+
+
 def test_reading_here_and_there_reads_little_more_than_that(long: Path) -> None:
     with harvest.open(str(long)) as file:
         for offset in range(100_000, 3_000_000, 100_000):

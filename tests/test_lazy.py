@@ -18,6 +18,8 @@ from pydicom.uid import JPEGBaseline8Bit
 import harvest
 from harvest.cli import main
 from harvest.errors import HarvestError
+from tests import conftest
+from tests.faults.proxy import Gate
 from tests.lab.laboratory import Lab
 
 FRAMES = 30
@@ -113,3 +115,29 @@ def test_an_index_that_knows_nothing_of_the_object(stored: Path, tmp_path: Path)
         harvest.open(str(other), index=index)
     with pytest.raises(HarvestError, match="no frame index"):
         harvest.open(str(other), index=tmp_path / "nothing.parquet")
+
+
+def sizes(index: Path) -> list[int]:
+    (row,) = conftest.table(f"SELECT lengths FROM '{index}'")
+    found: list[int] = row["lengths"]
+    return found
+
+
+def test_rows_of_tiles_are_read_at_once_when_their_length_is_known(
+    lab: Lab, s3_gate: Gate, tmp_path: Path
+) -> None:
+    path = slide(tmp_path / "slide.dcm", "empty", lab)
+    conftest.put(lab, "idc-open-data", {"lazy/rows.dcm": path})
+    url = "s3://idc-open-data/lazy/rows.dcm"
+    index = index_of(url, tmp_path / "frames.parquet", "--endpoint", s3_gate.url)
+    with harvest.open(url, index=index, endpoint=s3_gate.url) as file:
+        image = highdicom.imread(cast(BinaryIO, file), lazy_frame_retrieval=True)
+        s3_gate.seen.clear()
+        for row in range(4):
+            for number in range(6 * row + 2, 6 * row + 5):
+                image.get_frame(number, as_index=False, apply_icc_profile=False)
+    # the first row teaches how many
+    assert len(s3_gate.seen) == 2 + 3
+    frames = [size for n, size in enumerate(sizes(index)) if n % 6 in (1, 2, 3) and n < 24]
+    read = sum(each.body_bytes for each in s3_gate.seen)
+    assert sum(frames) <= read <= sum(frames) + 5 * 8

@@ -133,7 +133,7 @@ def wsidicom(task: Task) -> Iterator[Any]:
 
     yield None
     options = {"anon": True, "client_kwargs": {"endpoint_url": task.endpoint}}
-    slide = WsiDicom.open(f"s3://{task.bucket}/{task.key}", file_options={"s3": options})
+    slide = WsiDicom.open(f"s3://{task.bucket}/{task.key}", file_options=options)
     yield None
     assert task.region is not None
     x, y, width, height = task.region
