@@ -10,21 +10,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import Config, load_config
-    from .lazy import open, read_frames  # noqa: A004 - as io.open and gzip.open
+    from .frame_array import dask_array
+    from .lazy import open  # noqa: A004 - as io.open and gzip.open
     from .runner import run
+    from .segments import read_segments
     from .single import read
+    from .single_frames import read_frames
+    from .slides import open_slide, read_region
     from .views import connect
 
 __version__ = version("harvest")
-__all__ = ["Config", "__version__", "connect", "load_config", "open", "read", "read_frames", "run"]
+__all__ = [
+    "Config",
+    "__version__",
+    "connect",
+    "dask_array",
+    "load_config",
+    "open",
+    "open_slide",
+    "read",
+    "read_frames",
+    "read_region",
+    "read_segments",
+    "run",
+]
 
 _HOMES = {
     "Config": "config",
     "connect": "views",
+    "dask_array": "frame_array",
     "load_config": "config",
     "open": "lazy",
+    "open_slide": "slides",
     "read": "single",
-    "read_frames": "lazy",
+    "read_frames": "single_frames",
+    "read_region": "slides",
+    "read_segments": "segments",
     "run": "runner",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
@@ -791,3 +792,98 @@ def _flattened(elements: Any, depth: int = 0) -> Any:
         yield depth, element
         for item in element.items or ():
             yield from _flattened(item, depth + 1)
+
+
+@main.command()
+@click.argument("url")
+@click.argument("x", type=int)
+@click.argument("y", type=int)
+@click.argument("width", type=int)
+@click.argument("height", type=int)
+@click.option("--dest", required=True, metavar="FILE", help="The PNG file to write.")
+@click.option("--level", default=0, help="Of a series: 0 is the largest.")
+@click.option("--optical-path", metavar="ID", help="Which one; the first if not given.")
+@click.option("--focal-plane", default=0, help="Which one, from 0, from the slide upwards.")
+@click.option("--index", metavar="INDEX", help="A frame index: a file, or the output of a harvest.")
+@_endpoint
+@_region
+@click.option("--transport", type=click.Choice(["obstore", "sdk"]), default="obstore")
+@click.option("--credentials", is_flag=True, help="Send the environment's credentials.")
+@_allow_http
+@_json
+@_reporting
+def region(
+    url: str,
+    x: int,
+    y: int,
+    width: int,
+    height: int,
+    dest: str,
+    level: int,
+    optical_path: str | None,
+    focal_plane: int,
+    index: str | None,
+    endpoint: str | None,
+    region: str | None,
+    transport: str,
+    credentials: bool,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
+    """Write a part of a slide as PNG: WIDTH x HEIGHT pixels from column X and row Y on.
+
+    URL is a level's object, or its series with a / at its end.
+
+    \b
+    Examples:
+      harvest region slide.dcm 12000 8000 512 512 --dest patch.png
+      harvest region s3://idc-open-data/<series uuid>/ 300 200 512 512 --level 2 --dest patch.png
+    """
+    from .destination import local_file
+    from .picture import write_png
+    from .show import print_json
+    from .slides import open_slide
+
+    file = local_file(dest)
+    began = time.monotonic()
+    slide = _mistakes_told(
+        open_slide,
+        url,
+        level=level,
+        optical_path=optical_path,
+        index=index,
+        endpoint=endpoint,
+        region=region,
+        transport=transport,
+        anonymous=not credentials,
+        allow_http=allow_http,
+    )
+    pixels = _mistakes_told(
+        slide.region, x, y, width, height, optical_path=optical_path, focal_plane=focal_plane
+    )
+    write_png(pixels, file)
+    found = {
+        "file": str(file),
+        "width": width,
+        "height": height,
+        "level_width": slide.shape[1],
+        "level_height": slide.shape[0],
+        "requests": slide.requests,
+        "bytes_read": slide.bytes_read,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    print_json(found) if as_json else _print_region(found)
+    return None
+
+
+def _print_region(found: dict[str, Any]) -> None:
+    from .show import print_pairs, size_text
+
+    print_pairs(
+        {
+            "picture": f"{found['file']}, {found['width']:,} x {found['height']:,} pixels",
+            "of a level of": f"{found['level_width']:,} x {found['level_height']:,} pixels",
+            "read": f"{size_text(found['bytes_read'])} in {found['requests']:,} request(s)",
+            "took": f"{found['seconds']:.2f} s",
+        }
+    )

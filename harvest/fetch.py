@@ -27,6 +27,9 @@ class Traffic:
 class Fetch:
     """Reads one object; begins with a request for its first bytes, which pins its state.
 
+    Where the state is known, from another process that has read it, nothing is requested before it
+    is asked for.
+
     Parameters
     ----------
     store, key
@@ -41,6 +44,8 @@ class Fetch:
         Is added to.
     length
         Of the first bytes.
+    version
+        The state of the object to read, whose `size` is known then.
 
     Raises
     ------
@@ -58,6 +63,7 @@ class Fetch:
         rate: RateLimit,
         traffic: Traffic,
         length: int,
+        version: Version | None = None,
     ) -> None:
         self._store = store
         self._key = key
@@ -65,12 +71,16 @@ class Fetch:
         self._rate = rate
         self.patience = patience
         self.traffic = traffic
-        self._version: Version | None = None
+        self.version = version
+        if version is not None:
+            assert size is not None
+            self.size, self.first = size, b""
+            return
         try:
             answer = self._get(0, length)
         except EmptyObject:
             raise ObjectError(ErrorKind.NOT_DICOM, "the object has no bytes") from None
-        self._version = answer.version
+        self.version = answer.version
         self.size = traffic.size = self._size = answer.size
         traffic.etag = self._etag = unquoted(answer.version.etag)
         self.first = answer.data
@@ -83,7 +93,7 @@ class Fetch:
         def request() -> Ranged:
             self.patience.excuse(self._rate.wait())
             self.traffic.requests += 1
-            found = self._store.get(self._key, start, stop, self._version)
+            found = self._store.get(self._key, start, stop, self.version)
             self._check_size(found)
             return found
 

@@ -8,6 +8,7 @@ elsewhere is read as it is asked for. One state of the object is seen, or `Objec
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Any, Final
 
 from .config import SourceConfig, source_of
@@ -17,6 +18,7 @@ from .patience import Patience, RateLimit
 from .ranged_file import RangedFile
 from .ranges import FIRST_RANGE_BYTES
 from .store import open_store
+from .store.protocol import Listed, ObjectStore, Ranged, Version
 from .urls import ObjectUrl, parse_url
 
 FIRST_AHEAD_BYTES: Final = 16 * 2**10
@@ -30,6 +32,9 @@ REQUEST_SECONDS: Final = 120.0
 class DicomFile(RangedFile):
     """An object in a bucket, or a local file, as a binary file.
 
+    Picklable: another process reads the same state of the object through a store of its own, and
+    makes no request before it reads.
+
     Parameters
     ----------
     url
@@ -38,6 +43,8 @@ class DicomFile(RangedFile):
         How its bucket is reached.
     first
         Bytes of the first request.
+    state
+        Version and size of the object, where they are known; there is no first request then.
 
     Raises
     ------
@@ -46,23 +53,42 @@ class DicomFile(RangedFile):
     """
 
     def __init__(
-        self, url: ObjectUrl, source: SourceConfig, first: int = FIRST_RANGE_BYTES
+        self,
+        url: ObjectUrl,
+        source: SourceConfig,
+        first: int = FIRST_RANGE_BYTES,
+        state: tuple[Version, int] | None = None,
     ) -> None:
+        self._url, self._source = url, source
         self._traffic = Traffic()
+        version, size = state or (None, None)
         self._fetch = Fetch(
-            open_store(url, source, REQUEST_SECONDS),
+            _Bucket(url, source),
             url.key,
             None,
-            None,
+            size,
             Patience(RETRIES, REQUEST_SECONDS),
             RateLimit(None),
             self._traffic,
             first,
+            version,
         )
         super().__init__(self._bytes, self._fetch.size)
         self.name = str(url)
         self._ahead = FIRST_AHEAD_BYTES
         self._held = _Held(self._fetch.first)
+
+    def __reduce__(self) -> tuple[type[DicomFile], tuple[Any, ...]]:
+        """Pickle what names the state of the object: no bytes, and no connection."""
+        assert self._fetch.version is not None
+        state = self._fetch.version, self.size
+        return type(self), (self._url, self._source, FIRST_RANGE_BYTES, state)
+
+    @property
+    def version(self) -> Version:
+        """The state of the object that is read."""
+        assert self._fetch.version is not None
+        return self._fetch.version
 
     @property
     def requests(self) -> int:
@@ -85,10 +111,15 @@ class DicomFile(RangedFile):
         known = self._held.read(start, stop)
         if known is not None:
             return known
+        self._fetch.patience = Patience(RETRIES, REQUEST_SECONDS)
         data = self._fetch.get(start, stop)
         if len(data) != stop - start:
             raise ObjectError(ErrorKind.TRUNCATED, "the object ends before the bytes asked for")
         return data
+
+    def known(self, position: int) -> int:
+        """Return how far bytes from a position on need no request."""
+        return self._held.reach(position)
 
     def holds(self, start: int, stop: int) -> bool:
         """Tell whether bytes `start` to `stop` need no request."""
@@ -107,7 +138,8 @@ class DicomFile(RangedFile):
             return known
         # a read that begins in what is known and goes on behind it reads only what is missing
         missing = self._held.reach(start)
-        if missing == self._held.end:
+        # whoever hops on by less than that, over the items of pixels, say, gets there sooner
+        if 0 <= missing - self._held.end <= self._ahead:
             self._ahead = min(2 * self._ahead, MOST_AHEAD_BYTES)
         else:
             self._ahead = FIRST_AHEAD_BYTES
@@ -120,6 +152,30 @@ class DicomFile(RangedFile):
         assert head is not None
         self._held.add(missing, data)
         return head + data[: stop - missing]
+
+
+class _Bucket:
+    """The bucket of an object, opened in the process that reads: none outlives a fork.
+
+    Parameters
+    ----------
+    url, source
+        As of `DicomFile`.
+    """
+
+    def __init__(self, url: ObjectUrl, source: SourceConfig) -> None:
+        self._url, self._source = url, source
+
+    def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
+        """Read a range; see `ObjectStore.get`."""
+        return self._opened().get(key, start, stop, version)
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
+        """List a bucket; see `ObjectStore.list`."""
+        return self._opened().list(prefix, after)
+
+    def _opened(self) -> ObjectStore:
+        return open_store(self._url, self._source, REQUEST_SECONDS)
 
 
 class _Held:

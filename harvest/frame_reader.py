@@ -1,26 +1,28 @@
 """Single frames of one object, decoded: each is one small request away.
 
 Where the frames lie is told by a frame index, or found out here, by the object's own table or by a
-scan. Neighbouring frames are read together; pydicom's decoders make pixels of them.
+scan. Neighbouring frames are read together; pydicom's decoders make pixels of them. The header is
+read once, by harvest's own walk: that of a slide or a segmentation may have 10,000 items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels import pixel_array
 
-from .elements import SOP_INSTANCE_UID, text_of
+from .converter import Columns, Converter, root_encoding
+from .decoding import DECODING_ATTRIBUTES, FrameDecoder
+from .elements import SOP_INSTANCE_UID, Selection, text_of
 from .errors import ErrorKind, ObjectError
 from .file import DicomFile
 from .frames import (
+    PIXEL_ATTRIBUTES,
     PIXEL_SELECTION,
     Answering,
     ByteRange,
@@ -28,21 +30,48 @@ from .frames import (
     PixelDescription,
     Unlocatable,
     describe_pixels,
-    join_fragments,
     locate_frames,
 )
 from .header import Header, read_header
-from .walk import HeaderLimits
+from .inflated import InflatedFile
+from .ranges import FIRST_RANGE_BYTES, GROWTH
+from .tags import Wanted, merge_paths, parse_path
+from .walk import LEAPT_BYTES, HeaderLimits
 from .window import NeedMore, Window
 
 GAP_BYTES: Final = 16 * 2**10
-"""Frames with no more between them are read by one request."""
+"""Frames with more between them are never read by one request."""
+MOST_WASTE: Final = 0.25
+"""Bytes that one request reads in vain, by those that are wanted of it."""
 MOST_REQUEST_BYTES: Final = 16 * 2**20
+LONG_REQUEST_BYTES: Final = 2 * 2**20
+"""Longer requests for a header no more than treble what is read of it."""
 THREADS: Final = 8
+READER_LIMITS: Final = HeaderLimits(
+    header_bytes=256 * 2**20, kept=20_000_000, kept_bytes=256 * 2**20
+)
+"""A single object, which somebody has asked for, may have more in its header than one of many."""
+
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class _Found(NamedTuple):
+    """What the header tells."""
+
+    sop_instance_uid: str
+    """Empty where there is none."""
+    description: PixelDescription
+    values: Columns
+    """Of the attributes that decoders need, and of those that were asked for."""
 
 
 class FrameReader:
     """The frames of one object.
+
+    Picklable: another process reads the same state of the object by the ranges found here, without
+    a request of its own for the header.
 
     Parameters
     ----------
@@ -52,37 +81,88 @@ class FrameReader:
         Where its frames lie; found out where None.
     scan
         Whether to walk over its items where no table is right.
+    wanted
+        Attributes to be read besides, as a profile names them.
     """
 
     def __init__(
-        self, file: DicomFile, ranges: FrameRanges | None = None, *, scan: bool = True
+        self,
+        file: DicomFile | InflatedFile,
+        ranges: FrameRanges | None = None,
+        *,
+        scan: bool = True,
+        wanted: Iterable[str] = (),
     ) -> None:
         self.file = file
         self._scan = scan
+        self._wanted = tuple(wanted)
         if ranges is not None:
             self.ranges = ranges
 
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The header, as pydicom reads it."""
-        self.file.seek(0)
-        return pydicom.dcmread(self.file, stop_before_pixels=True)
+    def __getstate__(self) -> dict[str, Any]:
+        found = self._found
+        decoding = {name: found.values.get(name) for name in DECODING_ATTRIBUTES}
+        return {
+            "file": self.file,
+            "_scan": self._scan,
+            "_wanted": (),
+            "_found": found._replace(values=decoding),
+            "ranges": self.ranges,
+        }
 
     @property
     def description(self) -> PixelDescription:
         """What the header tells of the frames; raises `ObjectError`."""
-        return self._described[1]
+        return self._found.description
+
+    @property
+    def values(self) -> Columns:
+        """What the header has of the attributes that were asked for; raises `ObjectError`.
+
+        By column name, sequences as lists of such values; what is absent or empty is missing or
+        None.
+        """
+        return self._found.values
 
     @cached_property
-    def _described(self) -> tuple[str, PixelDescription]:
-        window = Window(self.file.size)
+    def decoder(self) -> FrameDecoder:
+        """What makes pixels of the frames; raises `ObjectError`."""
+        return FrameDecoder(
+            self.description, {name: self.values.get(name) for name in DECODING_ATTRIBUTES}
+        )
+
+    @cached_property
+    def _found(self) -> _Found:
+        paths = [parse_path(path) for path in (*DECODING_ATTRIBUTES, *self._wanted)]
+        attributes = merge_paths([*((each,) for each in PIXEL_ATTRIBUTES), *paths])
+        header, description = self._read_header(Selection(attributes))
+        values, _ = Converter(Wanted(attributes)).columns(
+            header.dataset, header.dataset, root_encoding(header)
+        )
+        return _Found(text_of(header.dataset.get(SOP_INSTANCE_UID)), description, values)
+
+    def _read_header(self, selection: Selection) -> tuple[Header, PixelDescription]:
+        """Read as far as the pixel area, by requests that grow; keep what is wanted."""
+        file, window, kept = self.file, Window(self.file.size), selection
+        grown, reach = FIRST_RANGE_BYTES, 0
         while True:
-            header = read_header(window, PIXEL_SELECTION, HeaderLimits())
-            found = header if isinstance(header, NeedMore) else describe_pixels(window, header)
+            found = _walked(window, kept)
             if not isinstance(found, NeedMore):
-                assert isinstance(header, Header)
-                return text_of(header.dataset.get(SOP_INSTANCE_UID)), found
-            window.add(found.start, self._read(ByteRange(found.start, found.stop)))
+                if kept is selection:
+                    return found
+                kept = selection
+                continue
+            # behind a value that was leapt over little is left, as a rule
+            leap = not 0 <= found.start - reach <= LEAPT_BYTES
+            start = found.start if leap else reach
+            if file.known(start) < found.stop:
+                longest = max(LONG_REQUEST_BYTES, 2 * reach)
+                grown = FIRST_RANGE_BYTES if leap else min(GROWTH * grown, longest)
+                file.prefetch(start, max(found.stop, start + grown))
+            reach = file.known(start)
+            window.add(start, file.pread(start, reach))
+            # a long header takes several walks; one that keeps nothing is four times as fast
+            kept = PIXEL_SELECTION if window.held > LONG_REQUEST_BYTES else selection
 
     @cached_property
     def ranges(self) -> FrameRanges:
@@ -108,11 +188,7 @@ class FrameReader:
     @property
     def sop_instance_uid(self) -> str | None:
         """Of the object; None where the header has none."""
-        return self._described[0] or None
-
-    def _read(self, wanted: ByteRange) -> bytes:
-        self.file.seek(wanted.start)
-        return self.file.read(wanted.stop - wanted.start)
+        return self._found.sop_instance_uid or None
 
     def raw(self, numbers: Sequence[int]) -> list[bytes]:
         """Read frames as they are stored.
@@ -136,10 +212,9 @@ class FrameReader:
         """
         wanted = [self._range(number) for number in numbers]
         together = list(coalesced(wanted))
-        with ThreadPoolExecutor(THREADS) as threads:
-            read = list(threads.map(lambda each: self.file.pread(*each), together))
-        pieces = dict(zip(together, read, strict=True))
-        return [_cut(each, pieces) for each in wanted]
+        pieces = list(_each(lambda span: self.file.pread(*span), together, THREADS))
+        starts = [each.start for each in together]
+        return [_cut(each, starts, pieces) for each in wanted]
 
     def _range(self, number: int) -> ByteRange:
         start, stop = self.ranges.byte_range(number)
@@ -163,75 +238,79 @@ class FrameReader:
         -------
         list of numpy.ndarray
             (rows, columns) or (rows, columns, samples), as pydicom's `pixel_array` of each.
+
+        Raises
+        ------
+        IndexError
+            There is no such frame.
+        HarvestError
+            No decoder for the transfer syntax is installed.
+        ObjectError
+            The object cannot be read, or a frame cannot be decoded.
         """
-        return [
-            self._decoded(number, data)
-            for number, data in zip(numbers, self.raw(numbers), strict=True)
-        ]
+        return list(self.decoded(numbers))
 
-    def _decoded(self, number: int, data: bytes) -> np.ndarray[Any, Any]:
-        pixels = self.description
-        if self.ranges.offsets is None:
-            if pixels.bits_allocated == 1:
-                return self._bits(number, data)
-            return pixel_array(self._single(data, pixels.keyword or "PixelData"))
-        frame = join_fragments(data, little_endian=pixels.little_endian)
-        return pixel_array(self._single(encapsulate([frame], has_bot=False)))
+    def decoded(self, numbers: Sequence[int]) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield frames one by one, decoded by many threads; see `frames`."""
+        decoder, ranges = self.decoder, self.ranges
 
-    def _bits(self, number: int, data: bytes) -> np.ndarray[Any, Any]:
-        """Unpack a frame of single bits, which need not begin with a byte (PS3.5 section 8.1.1)."""
-        rows, columns = self.description.rows or 0, self.description.columns or 0
-        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-        first = self.ranges.bit_offset(number)
-        return bits[first : first + rows * columns].reshape(rows, columns)
+        def pixels(frame: tuple[int, bytes]) -> np.ndarray[Any, Any]:
+            number, data = frame
+            return decoder.decode(data, ranges.bit_offset(number))
 
-    def _single(self, data: bytes, keyword: str = "PixelData") -> Dataset:
-        """Make an image of one frame."""
-        made = Dataset()
-        made.file_meta = FileMetaDataset()
-        made.file_meta.TransferSyntaxUID = self.dataset.file_meta.TransferSyntaxUID
-        for name in _NEEDED:
-            if name in self.dataset:
-                made[name] = self.dataset[name]
-        made.NumberOfFrames = 1
-        setattr(made, keyword, data + b"\0" * (len(data) % 2))
-        made[keyword].VR = self.description.vr or "OW"
-        return made
+        read = list(zip(numbers, self.raw(numbers), strict=True))
+        return _each(pixels, read, min(THREADS, os.cpu_count() or 1))
 
 
-_NEEDED: Final = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-)
+def _walked(window: Window, selection: Selection) -> tuple[Header, PixelDescription] | NeedMore:
+    """Walk over a header as far as its bytes are known."""
+    header = read_header(window, selection, READER_LIMITS)
+    if isinstance(header, NeedMore):
+        return header
+    described = describe_pixels(window, header)
+    return described if isinstance(described, NeedMore) else (header, described)
+
+
+def _each(
+    function: Callable[[Argument], Result], arguments: Sequence[Argument], threads: int
+) -> Iterator[Result]:
+    """Yield what a function makes of each argument, in their order, by threads where they help."""
+    if len(arguments) < 2:
+        yield from map(function, arguments)
+        return
+    with ThreadPoolExecutor(min(threads, len(arguments))) as pool:
+        yield from pool.map(function, arguments)
 
 
 def coalesced(wanted: Iterable[ByteRange]) -> Iterable[ByteRange]:
-    """Join ranges that lie beside each other, or nearly, into requests."""
+    """Join ranges that lie beside each other, or nearly, into requests.
+
+    No request is longer than `MOST_REQUEST_BYTES` because of that, nor has a larger share than
+    `MOST_WASTE` of what nobody asks for.
+    """
     joined: ByteRange | None = None
+    useful = 0
     for each in sorted(set(wanted)):
         if joined is None:
-            joined = each
-        elif (
+            joined, useful = each, each.stop - each.start
+            continue
+        stop = max(each.stop, joined.stop)
+        more = stop - max(each.start, joined.stop)
+        wasted = stop - joined.start - useful - more
+        if (
             each.start - joined.stop <= GAP_BYTES
-            and max(each.stop, joined.stop) - joined.start <= MOST_REQUEST_BYTES
+            and wasted <= MOST_WASTE * (useful + more)
+            and stop - joined.start <= MOST_REQUEST_BYTES
         ):
-            joined = ByteRange(joined.start, max(joined.stop, each.stop))
+            joined, useful = ByteRange(joined.start, stop), useful + more
         else:
             yield joined
-            joined = each
+            joined, useful = each, each.stop - each.start
     if joined is not None:
         yield joined
 
 
-def _cut(wanted: ByteRange, pieces: dict[ByteRange, bytes]) -> bytes:
-    for piece, data in pieces.items():
-        if piece.start <= wanted.start and wanted.stop <= piece.stop:
-            return data[wanted.start - piece.start : wanted.stop - piece.start]
-    raise AssertionError("every range is part of a request")
+def _cut(wanted: ByteRange, starts: Sequence[int], pieces: Sequence[bytes]) -> bytes:
+    piece = bisect_right(starts, wanted.start) - 1
+    start = starts[piece]
+    return pieces[piece][wanted.start - start : wanted.stop - start]

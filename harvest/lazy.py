@@ -8,10 +8,9 @@ find frames by it and never walk over the pixel data.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from itertools import accumulate
 from struct import pack
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .file import DicomFile, open_object
 from .frame_reader import FrameReader
@@ -20,9 +19,6 @@ from .frames import FrameRanges
 from .offsets import BASIC_OFFSET_REACH
 from .ranged_file import RangedFile
 from .walk import ITEM
-
-if TYPE_CHECKING:
-    import numpy as np
 
 ITEM_HEAD_BYTES: Final = 8
 MOST_FRAMES_AHEAD: Final = 32
@@ -56,10 +52,10 @@ class IndexedFile(RangedFile):
         self.file = file
         self.name = file.name
         self._offsets, self._lengths = ranges.offsets, ranges.lengths
-        self._pieces = _pieces(FrameReader(file, ranges))
+        self._pieces = _pieces(file, FrameReader(file, ranges))
         self._starts = [0, *accumulate(piece.length for piece in self._pieces)]
         super().__init__(self._bytes, self._starts.pop())
-        self._last = -2
+        self._begun = self._frame = -2
         self._ahead = 1
 
     @property
@@ -97,24 +93,35 @@ class IndexedFile(RangedFile):
         return self.file.read(length)
 
     def _expect(self, start: int, length: int) -> None:
-        """Read a frame that is begun as a whole, and more of those behind it each time."""
+        """Read a frame that is begun as a whole, and as many behind it as may be wanted, too."""
         frame = bisect_right(self._offsets, start) - 1
-        begun = frame >= 0 and start - self._offsets[frame] <= ITEM_HEAD_BYTES
-        if not begun or self.file.holds(start, start + length):
+        if frame < 0 or start - self._offsets[frame] > ITEM_HEAD_BYTES:
             return
-        self._ahead = min(2 * self._ahead, MOST_FRAMES_AHEAD) if frame == self._last + 1 else 1
-        self._last = frame
-        end = stop = self._offsets[frame] + self._lengths[frame]
+        if not self.file.holds(start, start + length):
+            self._prefetch(frame)
+        # who looks only whether another fragment follows does not read the next frame
+        if start + length > self._offsets[frame] + ITEM_HEAD_BYTES:
+            if frame not in (self._frame, self._frame + 1):
+                self._begun = frame
+            self._frame = frame
+
+    def _prefetch(self, frame: int) -> None:
+        if frame in (self._frame, self._frame + 1):
+            self._ahead = min(2 * self._ahead, MOST_FRAMES_AHEAD)
+        else:  # another row of tiles, say: as long as the last one
+            self._ahead = min(self._frame - self._begun + 1, MOST_FRAMES_AHEAD)
+        start = self._offsets[frame]
+        stop = start + self._lengths[frame]
         for number in range(frame + 1, min(frame + self._ahead, len(self._offsets))):
             end = self._offsets[number] + self._lengths[number]
             if end - start > MOST_AHEAD_BYTES:
                 break
-            stop, self._last = end, number
-        # who reads a frame looks whether another fragment of it follows
+            stop = end
+        # the next item's head, too: who reads a frame looks there
         self.file.prefetch(start, stop + ITEM_HEAD_BYTES)
 
 
-def _pieces(reader: FrameReader) -> list[_Piece]:
+def _pieces(file: DicomFile, reader: FrameReader) -> list[_Piece]:
     """Put the object together with its table instead of those that it has, if any."""
     pixels, ranges = reader.description, reader.ranges
     assert ranges.offsets is not None
@@ -123,7 +130,7 @@ def _pieces(reader: FrameReader) -> list[_Piece]:
     relative = [offset - first for offset in ranges.offsets]
     count = len(relative)
     before = pixels.header_end
-    element = reader.file.pread(pixels.value_offset - 12, pixels.value_offset)
+    element = file.pread(pixels.value_offset - 12, pixels.value_offset)
     if max(relative, default=0) < BASIC_OFFSET_REACH:
         extended = b""
         table = pack(f"<HHL{count}L", ITEM >> 16, ITEM & 0xFFFF, 4 * count, *relative)
@@ -138,7 +145,7 @@ def _pieces(reader: FrameReader) -> list[_Piece]:
     return [
         _Piece(0, before, None),
         _Piece(0, len(put_in), put_in),
-        _Piece(first, reader.file.size - first, None),
+        _Piece(first, file.size - first, None),
     ]
 
 
@@ -177,41 +184,3 @@ def open(  # noqa: A001 - as io.open and gzip.open
         return file
     ranges = indexed(index, file.name, file.size)
     return file if ranges.offsets is None else IndexedFile(file, ranges)
-
-
-def read_frames(
-    url: str, numbers: Sequence[int], index: Index | None = None, **source: Any
-) -> list[np.ndarray[Any, Any]]:
-    """Read and decode some frames of an object, each by its own bytes.
-
-    Parameters
-    ----------
-    url
-        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
-    numbers
-        Of the frames, from 1.
-    index
-        A frame index, as in `open`; without one the object's own offset table is read, and where
-        it has none its items are walked over.
-    **source
-        Keys of the config's ``source:`` section, such as ``endpoint``.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        (rows, columns) or (rows, columns, samples), in the order of `numbers`.
-
-    Raises
-    ------
-    IndexError
-        There is no such frame.
-    ObjectError
-        What is wrong with the object.
-    HarvestError
-        The index cannot be read, or does not know the object.
-    ValueError
-        The URL or a key of `source` is wrong.
-    """
-    with open_object(url, **source) as file:
-        ranges = None if index is None else indexed(index, file.name, file.size)
-        return FrameReader(file, ranges).frames(numbers)

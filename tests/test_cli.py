@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
+from PIL import Image
 
 from harvest import cli
+from harvest.slides import read_region
 from tests import conftest
 from tests.conftest import HARVEST
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 from tests.proxy import refusing_proxy
 
-COMMANDS = ("plan", "run", "status", "query", "index", "columns", "frames", "read")
+COMMANDS = ("plan", "run", "status", "query", "index", "columns", "frames", "read", "region")
 
 
 def write_config(path: Path, **sections: Any) -> Path:
@@ -607,3 +610,45 @@ def test_a_private_bucket_with_the_environments_credentials(
     for secret in secrets.values():
         assert secret.encode() not in written
         assert secret not in ended.stdout + ended.stderr
+
+
+# --- region ----------------------------------------------------------------------------------
+
+
+def test_a_region_becomes_a_picture(lab: Lab, tmp_path: Path) -> None:
+    series = conftest.series_of(lab, "SM extended offset table")
+    url = f"s3://{series.aws_bucket}/{series.crdc_series_uuid}/"
+    picture = tmp_path / "patch.png"
+    place = ("100", "200", "300", "150", "--level", "1", "--dest", picture)
+    ended = conftest.harvest("region", url, *place, "--endpoint", lab.s3.endpoint, "--json")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert (found["width"], found["height"], found["level_width"]) == (300, 150, 813)
+    assert found["requests"] > 4
+    with Image.open(picture) as image:
+        pixels = np.asarray(image)
+    expected = read_region(url, 100, 200, 300, 150, level=1, endpoint=lab.s3.endpoint)
+    assert np.array_equal(pixels, expected)
+    shown = conftest.harvest("region", url, *place, "--endpoint", lab.s3.endpoint)
+    assert "300 x 150 pixels" in shown.stdout
+    assert "request(s)" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (("9000", "0", "5", "5"), "does not lie inside the matrix of 3254 x 3254 pixels"),
+        (("0", "0", "5", "5", "--level", "7"), "there is no level 7"),
+        (("0", "0", "5", "5", "--optical-path", "x"), "there is no optical path 'x'"),
+        (("0", "0", "5", "5", "--region", "x", "--endpoint", "nonsense"), "endpoint"),
+    ],
+)
+def test_a_wrong_region_is_told(lab: Lab, tmp_path: Path, more: tuple[str, ...], text: str) -> None:
+    series = conftest.series_of(lab, "SM basic offset table")
+    url = f"s3://{series.aws_bucket}/{series.crdc_series_uuid}/"
+    ended = conftest.harvest(
+        "region", url, "--dest", tmp_path / "p.png", "--endpoint", lab.s3.endpoint, *more
+    )
+    assert ended.returncode == 1
+    assert text in ended.stderr
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,16 @@ def test_reading_on_asks_for_ever_more_at_once(long: Path) -> None:
         assert file.requests == 8
 
 
+def test_hopping_on_is_reading_on(long: Path) -> None:
+    """As who walks over the items of pixels does: 8 bytes of each, and no more than the file."""
+    with harvest.open(str(long)) as file:
+        for offset in range(0, 3_000_000, 15_000):
+            file.seek(offset)
+            file.read(8)
+        assert file.requests <= 12
+        assert file.bytes_read <= file.size
+
+
 def test_reading_here_and_there_reads_little_more_than_that(long: Path) -> None:
     with harvest.open(str(long)) as file:
         for offset in range(100_000, 3_000_000, 100_000):
@@ -111,6 +122,25 @@ def test_an_object_that_changes_is_not_mixed(lab: Lab, tmp_path: Path) -> None:
         file.seek(150_000)
         with pytest.raises(ObjectError) as caught:
             file.read(10)
+    assert caught.value.kind == ErrorKind.CHANGED
+
+
+def test_another_process_reads_the_same_state(lab: Lab, s3_gate: Gate, long: Path) -> None:
+    """By its URL, its version and its size alone, and without a first request."""
+    content = long.read_bytes()
+    conftest.put(lab, "idc-open-data", {"file/long": long})
+    with harvest.open("s3://idc-open-data/file/long", endpoint=s3_gate.url) as file:
+        shipped = pickle.dumps(file)
+    assert len(shipped) < 1000
+    s3_gate.seen.clear()
+    with pickle.loads(shipped) as again:
+        assert (again.name, again.size, len(s3_gate.seen)) == (file.name, file.size, 0)
+        assert again.pread(2_000_000, 2_000_100) == content[2_000_000:2_000_100]
+        assert again.read(10) == content[:10]
+    long.write_bytes(content[::-1])
+    conftest.put(lab, "idc-open-data", {"file/long": long})
+    with pytest.raises(ObjectError) as caught:
+        pickle.loads(shipped).pread(5, 6)
     assert caught.value.kind == ErrorKind.CHANGED
 
 

@@ -16,7 +16,9 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 PLACES = {
+    "PIL": {"harvest.picture"},
     "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
+    "dask.array": {"harvest.frame_array"},
     "distributed": {"harvest.cluster"},
     "duckdb": {"harvest.cohort", "harvest.manifest", "harvest.sandbox", "harvest.views"},
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
@@ -26,6 +28,7 @@ PLACES = {
     "obstore": {"harvest.store.with_obstore"},
     "pyarrow.parquet": {"harvest.table"},
     "pydantic": {"harvest.audit_config", "harvest.cli", "harvest.config", "harvest.section"},
+    "pydicom.pixels": {"harvest.decoding"},
     "sqlglot": {"harvest.attribute_use", "harvest.bigquery", "harvest.index_sql"},
     "rich": {"harvest.progress", "harvest.show"},
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -18,7 +17,7 @@ from pydicom.uid import JPEGBaseline8Bit
 
 import harvest
 from harvest.cli import main
-from harvest.errors import HarvestError, ObjectError
+from harvest.errors import HarvestError
 from tests import conftest
 from tests.faults.proxy import Gate
 from tests.lab.laboratory import Lab
@@ -79,17 +78,6 @@ def index_of(path: Path | str, file: Path, *more: str) -> Path:
     return file
 
 
-def test_frames_are_what_pydicom_decodes(stored: Path, tmp_path: Path) -> None:
-    whole = expected(stored)
-    index = index_of(stored, tmp_path / "frames.parquet")
-    for given in (None, index):
-        found = harvest.read_frames(str(stored), [1, 17, 17, FRAMES], index=given)
-        for number, frame in zip([1, 17, 17, FRAMES], found, strict=True):
-            assert np.array_equal(frame, whole[number - 1])
-    with pytest.raises(IndexError, match="no frame 31"):
-        harvest.read_frames(str(stored), [FRAMES + 1])
-
-
 def test_highdicom_never_walks_over_the_pixels(stored: Path, tmp_path: Path) -> None:
     whole = expected(stored)
     index = index_of(stored, tmp_path / "frames.parquet")
@@ -119,18 +107,6 @@ def test_the_file_with_its_table_is_one_file(stored: Path, tmp_path: Path) -> No
         assert np.array_equal(made.pixel_array, expected(stored))
 
 
-def test_a_row_of_tiles_is_one_request(lab: Lab, s3_gate: Gate, tmp_path: Path) -> None:
-    path = slide(tmp_path / "slide.dcm", "empty", lab)
-    conftest.put(lab, "idc-open-data", {"lazy/slide.dcm": path})
-    url = "s3://idc-open-data/lazy/slide.dcm"
-    index = index_of(url, tmp_path / "frames.parquet", "--endpoint", s3_gate.url)
-    s3_gate.seen.clear()
-    whole = expected(path)
-    found = harvest.read_frames(url, [17, 18, 19, 20], index=index, endpoint=s3_gate.url)
-    assert all(np.array_equal(a, b) for a, b in zip(found, whole[16:20], strict=True))
-    assert len(s3_gate.seen) == 2  # the header, and the tiles
-
-
 def test_an_index_that_knows_nothing_of_the_object(stored: Path, tmp_path: Path) -> None:
     index = index_of(stored, tmp_path / "frames.parquet")
     other = tmp_path / "other.dcm"
@@ -141,32 +117,27 @@ def test_an_index_that_knows_nothing_of_the_object(stored: Path, tmp_path: Path)
         harvest.open(str(other), index=tmp_path / "nothing.parquet")
 
 
-@pytest.fixture(scope="module")
-def files() -> list[Path]:
-    return sorted(Path(os.environ["HARVEST_CORPUS"]).rglob("*.dcm"))
+def sizes(index: Path) -> list[int]:
+    (row,) = conftest.table(f"SELECT lengths FROM '{index}'")
+    found: list[int] = row["lengths"]
+    return found
 
 
-@pytest.mark.skipif("HARVEST_CORPUS" not in os.environ, reason="HARVEST_CORPUS names no folder")
-def test_frames_of_real_files(files: list[Path]) -> None:
-    """All frames that pydicom decodes, the same pixels; or a reason."""
-    compared = 0
-    reasons = set()
-    for path in files:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                dataset = pydicom.dcmread(path)
-                whole = dataset.pixel_array
-            except Exception:  # what pydicom cannot decode is nothing to compare with
-                continue
-            count = int(dataset.get("NumberOfFrames") or 1)
-            try:
-                found = harvest.read_frames(str(path), range(1, count + 1))
-            except ObjectError as error:
-                reasons.add(error.detail)
-                continue
-        wanted = [whole] if count == 1 else whole
-        assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True)), path
-        compared += count
-    assert compared > 1000
-    assert reasons == {"its frames have no place: the data set is deflated as a whole"}
+def test_rows_of_tiles_are_read_at_once_when_their_length_is_known(
+    lab: Lab, s3_gate: Gate, tmp_path: Path
+) -> None:
+    path = slide(tmp_path / "slide.dcm", "empty", lab)
+    conftest.put(lab, "idc-open-data", {"lazy/rows.dcm": path})
+    url = "s3://idc-open-data/lazy/rows.dcm"
+    index = index_of(url, tmp_path / "frames.parquet", "--endpoint", s3_gate.url)
+    with harvest.open(url, index=index, endpoint=s3_gate.url) as file:
+        image = highdicom.imread(cast(BinaryIO, file), lazy_frame_retrieval=True)
+        s3_gate.seen.clear()
+        for row in range(4):
+            for number in range(6 * row + 2, 6 * row + 5):
+                image.get_frame(number, as_index=False, apply_icc_profile=False)
+    # the first row teaches how many
+    assert len(s3_gate.seen) == 2 + 3
+    frames = [size for n, size in enumerate(sizes(index)) if n % 6 in (1, 2, 3) and n < 24]
+    read = sum(each.body_bytes for each in s3_gate.seen)
+    assert sum(frames) <= read <= sum(frames) + 5 * 8

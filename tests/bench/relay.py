@@ -150,6 +150,12 @@ class Relay:
             return data
         return data.replace(f":{self.own_port}\r\n".encode(), f":{self.port}\r\n".encode(), 1)
 
+    def named(self, data: bytes) -> bytes:
+        """Put the relay's name into a GCS object's description, which says where its bytes are."""
+        if not self.rename or b'"mediaLink"' not in data:
+            return data
+        return data.replace(f":{self.port}/".encode(), f":{self.own_port}/".encode())
+
 
 class _End(asyncio.Protocol):
     """One of the two ends of a connection."""
@@ -266,7 +272,7 @@ class _Server(_End):
     def data_received(self, data: bytes) -> None:
         if self.other.counting:
             self.other.meter.answer(data)
-        self.other.deliver(data)
+        self.other.deliver(self.relay.named(data))
 
 
 async def _run(relay: Relay) -> None:

@@ -197,7 +197,7 @@ def _add_jpeg(image: Dataset) -> None:
     image.LossyImageCompressionMethod = "ISO_10918_1"
 
 
-def _color_profile(size: int) -> bytes:
+def color_profile(size: int) -> bytes:
     """Make an sRGB profile of a given size with a fixed date; the rest of it is padding."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile.extend(bytes(size - len(profile)))
@@ -214,7 +214,7 @@ def _optical_path(profile_bytes: int) -> Dataset:
         IlluminationColorCodeSequence=items(code("414298005", "SCT", "Full Spectrum")),
         ObjectiveLensPower="20",
         ObjectiveLensNumericalAperture="0.75",
-        ICCProfile=_color_profile(profile_bytes),
+        ICCProfile=color_profile(profile_bytes),
     )
 
 
