@@ -146,8 +146,8 @@ class AuditConfig(Section):
 
     @cached_property
     def sets(self) -> dict[str, RuleSetFile]:
-        """Return the rule sets by name; raises `ValueError` for the first mistake of them."""
-        return {Path(name).stem: _rule_set(name) for name in self.rule_sets}
+        """Return the rule sets as they are named; raises `ValueError` for the first wrong one."""
+        return {name: _rule_set(name) for name in self.rule_sets}
 
 
 def rules_folder() -> Path:

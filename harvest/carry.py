@@ -23,7 +23,7 @@ from .errors import ErrorKind
 from .lease import Lease
 from .output import MANIFEST, LocalOutput, Output
 from .plan import Plan, load_plan
-from .publish import final_files, published_rows
+from .publish import FinalFile, final_files, published_rows
 from .schema import FORMAT_VERSION, FRAMES_FIELD, HEADER_COLUMN
 from .table import (
     Part,
@@ -53,6 +53,9 @@ _REFRESHED: Final = ("url", "size", "etag", "crdc_series_uuid", "crdc_instance_u
 """Columns that the new plan knows better; size and ETag where it has been listed."""
 _MADE_BY: Final = ("columns", "header", "frames")
 """Of what a plan was asked: rows of another one are other rows."""
+_KEYS: Final = ("url", "size", "etag", "crdc_instance_uuid")
+_SLICE_ROWS: Final = 500_000
+"""Of a plan, that are compared with a file of an earlier harvest at once."""
 _NONE: Final = -1
 
 
@@ -150,66 +153,94 @@ def _carried(
     """Write carried rows; return those that are left to read beside them, by partition."""
     before = load_plan(previous)
     assert before is not None, "a finished harvest has its plan"
-    planned = _plan_rows(plan, output)
-    places = _places(planned, _earlier_keys(before, previous))
+    places = _places(plan, output, before, previous)
     left: dict[str, list[int]] = {}
+    start = 0
     with _spooled(before, previous, places) as spool:
-        start = 0
         for partition in plan.partitions:
             lease.check()
-            stop = start + partition.rows
-            here = places[start:stop]
+            here = places[start : start + partition.rows]
+            start += partition.rows
             held = here != _NONE
-            if held.any():
-                rows = _refreshed(spool.take(here[held]), planned.slice(start, stop - start), held)
-                part = plan.part(partition.number)
-                if not held.all():
-                    left[str(partition.number)] = np.flatnonzero(~held).tolist()
-                    part = _beside(plan, partition.number, folder, left[str(partition.number)]).kept
-                write_part(output, part, _as_part(rows, columns))
-            start = stop
+            if not held.any():
+                continue
+            planned = read_arrow(output, partition_name(partition.number))
+            rows = _refreshed(spool.take(here[held]), planned.filter(pa.array(held)))
+            part = plan.part(partition.number)
+            if not held.all():
+                left[str(partition.number)] = np.flatnonzero(~held).tolist()
+                part = _beside(plan, partition.number, folder, left[str(partition.number)]).kept
+            write_part(output, part, _as_part(rows, columns))
     return left
 
 
 # --- which rows hold ---------------------------------------------------------------------------
 
 
-def _plan_rows(plan: Plan, output: Output) -> pa.Table:
-    names = [partition_name(partition.number) for partition in plan.partitions]
-    return pa.concat_tables([read_arrow(output, name) for name in names])
-
-
-def _earlier_keys(plan: Plan, output: Output) -> pa.Table:
-    """Read what the rows of a harvest are known by, in their order."""
-    wanted = ["url", "size", "etag", "crdc_instance_uuid", "status", "error"]
-    batches: list[pa.RecordBatch] = []
-    for file in final_files(plan):
-        schema = parquet_schema(output, file.instances)
-        named = [name for name in (*wanted, "SeriesInstanceUID") if name in schema.names]
-        batches += read_parquet(output, file.instances, named)
-    return pa.Table.from_batches(batches)
-
-
-def _places(planned: pa.Table, earlier: pa.Table) -> Any:
+def _places(plan: Plan, output: Output, before: Plan, previous: Output) -> Any:
     """Find for each planned row the earlier one that still holds.
+
+    Neither harvest is ever in memory: each file of the earlier one is compared with slices of the
+    plan.
 
     Returns
     -------
     numpy.ndarray of int64
-        The number of a row of `earlier`, or `_NONE`.
+        The number of a row of the earlier harvest, or `_NONE`.
     """
+    places = np.full(plan.rows, _NONE)
+    first = 0
+    for file in final_files(before):
+        earlier = _earlier_keys(file, previous)
+        start = 0
+        for planned in _plan_slices(plan, output):
+            here = places[start : start + planned.num_rows]
+            found = _found(planned, earlier)
+            new = (here == _NONE) & (found != _NONE)
+            here[new] = found[new] + first
+            start += planned.num_rows
+        first += file.rows
+    return places
+
+
+def _plan_slices(plan: Plan, output: Output) -> Iterator[pa.Table]:
+    """Read what the rows of a plan are known by, some hundred thousand at a time."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for partition in plan.partitions:
+        table = read_arrow(output, partition_name(partition.number))
+        waiting.append(table.select([*_KEYS, "series_instance_uid"]))
+        rows += partition.rows
+        if rows >= _SLICE_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _earlier_keys(file: FinalFile, output: Output) -> pa.Table:
+    """Read what the rows of a file are known by, and whether they may hold."""
+    schema = parquet_schema(output, file.instances)
+    wanted = (*_KEYS, "status", "error", "SeriesInstanceUID")
+    named = [name for name in wanted if name in schema.names]
+    return pa.Table.from_batches(
+        read_parquet(output, file.instances, named),
+        pa.schema([schema.field(name) for name in named]),
+    )
+
+
+def _found(planned: pa.Table, earlier: pa.Table) -> Any:
+    """Find for each planned row the one of a file that still holds, or `_NONE`."""
     lasting = pc.is_in(earlier["error"], pa.array([kind.value for kind in _LASTING]))
     holds = pc.or_(pc.equal(earlier["status"], "ok"), lasting)
     nothing = pa.scalar(None, pa.string())
     keys = pc.if_else(holds, _identities(earlier), nothing).combine_chunks()
     found = pc.index_in(_identities(planned), value_set=keys, skip_nulls=True)
-    same = pc.and_(
-        _agree(planned["size"], earlier["size"].take(found)),
+    same = _agree(planned["size"], earlier["size"].take(found))
+    if "SeriesInstanceUID" in earlier.column_names:
         # of no other series than the one that the plan knows
-        _agree(planned["series_instance_uid"], earlier["SeriesInstanceUID"].take(found))
-        if "SeriesInstanceUID" in earlier.column_names
-        else True,
-    )
+        uids = earlier["SeriesInstanceUID"].take(found)
+        same = pc.and_(same, _agree(planned["series_instance_uid"], uids))
     places = pc.if_else(same, found, pa.scalar(None, pa.int32()))
     return pc.fill_null(pc.cast(places, pa.int64()), _NONE).to_numpy()
 
@@ -287,12 +318,11 @@ def _spooled(plan: Plan, output: Output, places: Any) -> Iterator[_Spool]:
             yield _Spool(batches, positions)
 
 
-def _refreshed(rows: pa.Table, planned: pa.Table, held: Any) -> pa.Table:
+def _refreshed(rows: pa.Table, planned: pa.Table) -> pa.Table:
     """Give carried rows what the new plan knows; nothing was read for them."""
-    known = planned.filter(pa.array(held))
     before = rows["url"]
     for name in _REFRESHED:
-        values = known[name].combine_chunks()
+        values = planned[name].combine_chunks()
         rows = _with(rows, name, pc.coalesce(values, rows[name].combine_chunks()))
     for name in ("requests", "bytes_read"):
         rows = _with(rows, name, pa.array(np.zeros(rows.num_rows, np.int64)))

@@ -253,6 +253,28 @@ def output_config(
         raise ConfigError(f"output: {reason}") from None
 
 
+def source_config(where: str, **given: Any) -> SourceConfig:
+    """Describe a source that another section names.
+
+    Parameters
+    ----------
+    where
+        Of the config, for the message.
+    given
+        As in the config's ``source``.
+
+    Raises
+    ------
+    ConfigError
+        These cannot be a source.
+    """
+    try:
+        return SourceConfig(**given)
+    except ValidationError as error:
+        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {reason}") from None
+
+
 def check_endpoint(endpoint: str, *, allow_http: bool) -> None:
     """Refuse an endpoint that could leak data or reach a metadata service.
 

@@ -11,7 +11,7 @@ from typing import Final
 import pyarrow as pa
 
 from .cohort import SeriesCohort, resolve_cohort
-from .config import Config, SourceConfig
+from .config import Config, SourceConfig, source_config
 from .errors import ConfigError
 from .listing import ListedSeries
 from .output import Output
@@ -45,10 +45,7 @@ def cloud_sources(config: Config) -> dict[str, SourceConfig]:
     """
     other = next(cloud for cloud in CLOUDS if cloud != config.source.cloud)
     given = config.audit.other_cloud.model_dump() if config.audit is not None else {}
-    try:
-        opposite = SourceConfig(cloud=other, **given)
-    except ValueError as error:
-        raise ConfigError(f"audit.other_cloud: {error}") from None
+    opposite = source_config("audit.other_cloud", cloud=other, **given)
     sources = {config.source.cloud: config.source, other: opposite}
     # the SDK of Google tells an ETag that is no checksum
     return {cloud: sources[cloud].model_copy(update={"transport": "obstore"}) for cloud in CLOUDS}

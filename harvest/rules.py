@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -98,7 +99,11 @@ class Tables:
 
 def selected_rules(audit: AuditConfig) -> tuple[Rule, ...]:
     """Return the rules of an audit: those of its sets, in their order, then its own."""
-    rules = [_rule(rule, name) for name, rule_set in audit.sets.items() for rule in rule_set.rules]
+    rules = [
+        _rule(rule, Path(name).stem)
+        for name, rule_set in audit.sets.items()
+        for rule in rule_set.rules
+    ]
     return (*rules, *(_rule(rule, OWN) for rule in audit.rules))
 
 

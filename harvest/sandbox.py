@@ -7,9 +7,10 @@ room on disk and time and no more.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
@@ -20,7 +21,7 @@ import pyarrow as pa
 from .config import OutputConfig
 from .errors import HarvestError
 from .sql import first_lines, quoted
-from .views import OutputFiles, add_tables, faults_of
+from .views import OutputFiles, add_tables
 
 MAIN: Final = "main"
 """Schema of the tables that are named without one."""
@@ -33,6 +34,9 @@ _LOCKED: Final = (
     "enable_external_access = false",
     "lock_configuration = true",
 )
+
+_INTERRUPTED: Final = re.compile("INTERRUPT Error|Query interrupted")
+"""By a signal: not the query's failure."""
 
 Result = TypeVar("Result")
 
@@ -116,27 +120,36 @@ class Sandbox:
         return self._run(lambda: take(self._connection.execute(sql).to_arrow_reader(BATCH_ROWS)))
 
     def _run(self, query: Callable[[], Result]) -> Result:
-        timer = None
+        with self._limited() as late:
+            try:
+                return query()
+            # a reader of Arrow batches raises DuckDB's errors as its own
+            except (duckdb.Error, pa.ArrowException) as error:
+                fault = next((each.fault for each in self._files if each.fault), None)
+                if fault is not None:
+                    raise fault from None
+                if late.is_set():
+                    raise QueryTooSlow(f"it took longer than {self._seconds:g} s") from None
+                if _INTERRUPTED.search(str(error)):
+                    raise
+                raise QueryFails(first_lines(error)) from None
+
+    @contextmanager
+    def _limited(self) -> Iterator[threading.Event]:
+        """Interrupt what takes too long; the event tells whether it was."""
+        late = threading.Event()
+
+        def interrupt() -> None:
+            late.set()
+            self._connection.interrupt()
+
+        timer = threading.Timer(self._seconds or 0, interrupt)
         if self._seconds is not None:
-            timer = threading.Timer(self._seconds, self._connection.interrupt)
             timer.start()
         try:
-            with ExitStack() as faults:
-                for files in self._files:
-                    faults.enter_context(faults_of(files))
-                return query()
-        except duckdb.InterruptException:
-            if timer is None or timer.is_alive():
-                raise  # it was the user
-            raise QueryTooSlow(f"it took longer than {self._seconds:g} s") from None
-        except (duckdb.Error, pa.ArrowException) as error:
-            # a reader of Arrow batches raises DuckDB's errors as its own
-            if timer is not None and not timer.is_alive() and "nterrupt" in str(error):
-                raise QueryTooSlow(f"it took longer than {self._seconds:g} s") from None
-            raise QueryFails(first_lines(error)) from None
+            yield late
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
 
 @contextmanager

@@ -8,7 +8,15 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.snapshots import instance, series_rows
+import pyarrow as pa
+
+from harvest.audit_config import AuditConfig, RuleConfig
+from harvest.listings import LISTINGS
+from harvest.profile import resolve_attributes
+from harvest.rules import RuleOutcome, Tables, check_rules, run_rules, selected_rules
+from harvest.sandbox import sandboxed
+from harvest.schema import instances_schema
+from tests.snapshots import instance, series_rows, series_schema
 
 Row = dict[str, Any]
 
@@ -150,6 +158,33 @@ def _listings(row: Row) -> Iterator[Row]:
             "etag": row["etag"],
             "md5": f"{row['size']:032x}",
         }
+
+
+# --- running rules on a cohort -----------------------------------------------------------------
+
+SCHEMA = instances_schema(resolve_attributes(PROFILES, []), header=True)
+TABLES = Tables(SCHEMA, series_schema(), PROFILES)
+
+
+def in_memory(cohort: Cohort) -> dict[str, pa.Table]:
+    return {
+        "instances": pa.Table.from_pylist(cohort.instances, SCHEMA),
+        "series": pa.Table.from_pylist(cohort.series, series_schema()),
+        "listings": pa.Table.from_pylist(cohort.listings, LISTINGS),
+    }
+
+
+def outcomes(audit: AuditConfig, cohort: Cohort, only: str = "") -> dict[str, RuleOutcome]:
+    rules = [rule for rule in selected_rules(audit) if rule.name == (only or rule.name)]
+    skipped = check_rules(rules, TABLES)
+    with sandboxed({}, tables=in_memory(cohort)) as sandbox:
+        return {outcome.name: outcome for outcome in run_rules(rules, skipped, sandbox)}
+
+
+def own(**rule: Any) -> AuditConfig:
+    """Return a section with one rule."""
+    given = {"name": "mine", "severity": "error", "description": "mine", **rule}
+    return AuditConfig(rules=[RuleConfig.model_validate(given)])
 
 
 # --- what breaks each rule ---------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_a_file_of_rules_of_ones_own(tmp_path: Path) -> None:
         "description: mine\nrules:\n"
         "  - {name: x, severity: info, description: y, require: {unique: SOPInstanceUID}}\n"
     )
-    assert AuditConfig(rule_sets=[str(file)]).sets["mine"].rules[0].name == "x"
+    assert AuditConfig(rule_sets=[str(file)]).sets[str(file)].rules[0].name == "x"
     file.write_text("description: other\nrules: []\nmore: 1\n")
     other = tmp_path / "other.yaml"
     file.rename(other)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from harvest.audit_config import AuditConfig, RuleConfig, rules_folder
+from harvest.audit_config import AuditConfig, rules_folder
 from harvest.config import output_config
 from harvest.errors import ConfigError
-from harvest.listings import LISTINGS
 from harvest.profile import resolve_attributes
 from harvest.rules import (
     PREVIOUS,
@@ -28,37 +22,12 @@ from harvest.rules import (
     run_rules,
     selected_rules,
 )
-from harvest.sandbox import MAIN, Sandbox, SandboxLimits, sandboxed
+from harvest.sandbox import MAIN, Sandbox, sandboxed
 from harvest.schema import instances_schema
-from tests.rule_cohorts import BREAKS, PROFILES, Cohort, sound
+from tests.rule_cohorts import BREAKS, TABLES, Cohort, outcomes, own, sound
 from tests.snapshots import instance, made_output, series_schema
 
 SETS = sorted(path.stem for path in rules_folder().glob("*.yaml"))
-SCHEMA = instances_schema(resolve_attributes(PROFILES, []), header=True)
-TABLES = Tables(SCHEMA, series_schema(), PROFILES)
-
-
-def in_memory(cohort: Cohort) -> dict[str, pa.Table]:
-    return {
-        "instances": pa.Table.from_pylist(cohort.instances, SCHEMA),
-        "series": pa.Table.from_pylist(cohort.series, series_schema()),
-        "listings": pa.Table.from_pylist(cohort.listings, LISTINGS),
-    }
-
-
-def outcomes(audit: AuditConfig, cohort: Cohort, only: str = "") -> dict[str, RuleOutcome]:
-    rules = [rule for rule in selected_rules(audit) if rule.name == (only or rule.name)]
-    skipped = check_rules(rules, TABLES)
-    with sandboxed({}, tables=in_memory(cohort)) as sandbox:
-        return {outcome.name: outcome for outcome in run_rules(rules, skipped, sandbox)}
-
-
-def own(**rule: Any) -> AuditConfig:
-    """Return a section with one rule."""
-    given = {"name": "mine", "severity": "error", "description": "mine", **rule}
-    return AuditConfig(rules=[RuleConfig.model_validate(given)])
-
-
 # --- the ready sets ----------------------------------------------------------------------------
 
 
@@ -110,76 +79,6 @@ def _apart(row: dict[str, Any], number: int) -> dict[str, Any]:
     named = {name: f"{row[name]}.{number}" for name in uids if row.get(name)}
     uuids = ("crdc_series_uuid", "crdc_instance_uuid", "url")
     return {**row, **named, **{name: f"{row[name]}-{number}" for name in uuids if row.get(name)}}
-
-
-# --- require -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("require", "broken"),
-    [
-        ({"not_null": "PatientSex"}, {"PatientSex": None}),
-        ({"not_null": ["PatientSex", "ImageType"]}, {"ImageType": None}),
-        ({"one_of": {"PatientSex": ["F", "M"]}}, {"PatientSex": "X"}),
-        ({"one_of": {"Rows": [4, 8]}}, {"Rows": 5}),
-        ({"one_of": {"ImageType": ["ORIGINAL", "PRIMARY"]}}, {"ImageType": ["ORIGINAL", "MIP"]}),
-        ({"range": {"SliceThickness": [0.5, 5]}}, {"SliceThickness": 6.0}),
-        ({"range": {"SliceThickness": [0.5, None]}}, {"SliceThickness": -1.0}),
-        ({"range": {"PixelSpacing": [0.1, 2]}}, {"PixelSpacing": [0.5, 3.0]}),
-        ({"range": {"PatientAge": [0, 9]}}, {"PatientAge": "040Y"}),
-        ({"range": {"StudyDate": [20000101, 20301231]}}, {"StudyDate": "1999-01-01"}),
-        ({"unique": "InstanceNumber"}, {"InstanceNumber": 2}),
-        ({"unique": ["SeriesInstanceUID", "InstanceNumber"]}, {"InstanceNumber": 2}),
-        ({"constant_within": {"series": ["Rows", "Manufacturer"]}}, {"Manufacturer": None}),
-        ({"constant_within": {"study": "PatientSex", "patient": "Rows"}}, {"Rows": 9}),
-        ({"matches": {"PatientID": r"P\d"}}, {"PatientID": "P1x"}),
-        ({"matches": {"ImageType": "[A-Z]+"}}, {"ImageType": ["original"]}),
-        ({"type": {"PatientID": "uid", "Rows": "integer"}}, {"PatientID": "1.2.03"}),
-        ({"type": {"StudyID": "integer"}}, {"StudyID": "one"}),
-        ({"type": {"StudyID": "date"}}, {"StudyID": "20201345"}),
-        ({"type": {"StudyID": "time"}}, {"StudyID": "2561"}),
-        (
-            {"type": {"StudyID": "number"}},
-            {"issues": [{"path": "StudyID", "problem": "no_number", "raw": b"x"}]},
-        ),
-    ],
-)
-def test_require(require: dict[str, Any], broken: dict[str, Any]) -> None:
-    cohort = sound()
-    cohort.instances = [row for row in cohort.instances if row["Modality"] == "CT"]
-    for row in cohort.instances:
-        row |= {
-            "StudyDate": None,
-            "StudyID": None,
-            "PatientID": "1.2" if "uid" in str(require) else "P1",
-        }
-    audit = own(require=require)
-    assert _date_typed(cohort, {}, audit).state == State.KEPT
-    found = _date_typed(cohort, broken, audit)
-    assert (found.state, found.rows) == (State.BROKEN, 1), found.sql
-
-
-def _date_typed(cohort: Cohort, change: dict[str, Any], audit: AuditConfig) -> RuleOutcome:
-    values = dict(change)
-    if "StudyDate" in values:
-        values["StudyDate"] = datetime.date.fromisoformat(values["StudyDate"])
-    cohort.instances[0] |= values
-    return outcomes(audit, cohort)["mine"]
-
-
-def test_require_where() -> None:
-    cohort = sound()
-    found = outcomes(
-        own(require={"not_null": "EchoTime", "where": "Modality = 'MR' -- only"}), cohort
-    )
-    assert found["mine"].state == State.KEPT
-    assert outcomes(own(require={"not_null": "EchoTime"}), cohort)["mine"].rows == 10
-
-
-def test_an_object_that_could_not_be_read_breaks_no_requirement() -> None:
-    cohort = sound()
-    cohort.instances[0] |= {"status": "error", "PatientID": None}
-    assert outcomes(own(require={"not_null": "PatientID"}), cohort)["mine"].state == State.KEPT
 
 
 # --- mistakes ----------------------------------------------------------------------------------
@@ -251,14 +150,7 @@ def test_listings_are_made_only_where_a_rule_asks() -> None:
     assert not needs_listings(AuditConfig(rule_sets=["completeness"]))
 
 
-# --- the sandbox -------------------------------------------------------------------------------
-
-
-@contextmanager
-def snapshot(tmp_path: Path, limits: SandboxLimits | None = None) -> Iterator[Sandbox]:
-    url = output_config(made_output(tmp_path / "out", [instance(n) for n in range(50)]))
-    with sandboxed({MAIN: url}, limits) as sandbox:
-        yield sandbox
+# --- on a snapshot -----------------------------------------------------------------------------
 
 
 def run_one(sandbox: Sandbox, sql: str) -> RuleOutcome:
@@ -267,58 +159,12 @@ def run_one(sandbox: Sandbox, sql: str) -> RuleOutcome:
 
 
 def test_the_first_rows_are_shown_and_all_are_counted(tmp_path: Path) -> None:
-    with snapshot(tmp_path) as sandbox:
+    url = output_config(made_output(tmp_path / "out", [instance(n) for n in range(50)]))
+    with sandboxed({MAIN: url}) as sandbox:
         found = run_one(sandbox, "SELECT url, size, issues FROM instances ORDER BY size DESC")
     assert (found.state, found.rows, len(found.first)) == (State.BROKEN, 50, SHOWN_ROWS)
     assert found.columns == ("url", "size", "issues")
     assert found.first[0][1:] == ("1049", None)
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "COPY instances TO '{file}'",
-        "COPY (SELECT 1) TO '{folder}/x.csv'",
-        "SELECT * FROM read_parquet('{other}')",
-        "SELECT * FROM '{other}'",
-        "SELECT * FROM read_text('{other}')",
-        "ATTACH '{folder}/x.db'",
-        "SELECT * FROM glob('{folder}/*')",
-        "SET memory_limit = '100GB'",
-        "LOAD httpfs",
-        "EXPORT DATABASE '{folder}/x'",
-        "SELECT * FROM other_table",
-    ],
-)
-def test_sql_cannot_get_out(tmp_path: Path, sql: str) -> None:
-    other = tmp_path / "other.parquet"
-    pq.write_table(pa.table({"a": [1]}), other)
-    other_table = pa.table({"a": [1]})  # DuckDB would find it by its name
-    with snapshot(tmp_path) as sandbox:
-        file = tmp_path / "out" / "instances" / "00000.parquet"
-        before = file.read_bytes()
-        found = run_one(sandbox, sql.format(file=file, folder=tmp_path, other=other))
-    assert found.state == State.FAILED
-    assert file.read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.parquet", "out"]
-    assert other_table.num_rows == 1
-
-
-def test_a_rule_that_takes_too_long_fails_and_the_next_one_runs(tmp_path: Path) -> None:
-    with snapshot(tmp_path, SandboxLimits(seconds=0.3)) as sandbox:
-        endless = "SELECT count(*) FROM range(10000000000) a, range(10000000000) b"
-        found = run_one(sandbox, endless)
-        assert (found.state, found.reason) == (State.FAILED, "it took longer than 0.3 s")
-        assert run_one(sandbox, "SELECT url FROM instances").rows == 50
-
-
-def test_a_rule_that_needs_too_much_memory_fails(tmp_path: Path) -> None:
-    limits = SandboxLimits(memory_bytes=50 * 2**20, disk_bytes=2**20)
-    with snapshot(tmp_path, limits) as sandbox:
-        found = run_one(sandbox, "SELECT list(x) FROM range(100000000) r(x)")
-        assert found.state == State.FAILED
-        assert "Out of Memory" in str(found.reason)
-        assert run_one(sandbox, "SELECT url FROM instances").rows == 50
 
 
 def test_a_snapshot_before_can_be_asked(tmp_path: Path) -> None:
