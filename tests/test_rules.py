@@ -74,6 +74,23 @@ def test_one_cohort_breaks_every_rule_of_a_set(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("value", [None, [None], [None] * 3, [None] * 6, [0.0] * 6])
+@pytest.mark.parametrize("name", SETS)
+def test_no_rule_fails_on_what_headers_may_lack(
+    name: str, value: list[float | None] | None
+) -> None:
+    """Every attribute is null, but those of the geometry may have elements that are."""
+    cohort = sound()
+    kept = {"url", "status", "retryable", "size", "SOPClassUID", "SeriesInstanceUID"}
+    for row in cohort.instances:
+        for attribute in set(row) - kept:
+            row[attribute] = None
+        row |= dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient"), value)
+        row["SharedFunctionalGroupsSequence"] = None if value is None else [None]
+    found = outcomes(AuditConfig(rule_sets=[name]), cohort)
+    assert State.FAILED not in {outcome.state for outcome in found.values()}
+
+
 def _apart(row: dict[str, Any], number: int) -> dict[str, Any]:
     uids = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
     named = {name: f"{row[name]}.{number}" for name in uids if row.get(name)}
