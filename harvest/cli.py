@@ -508,13 +508,14 @@ def audit(config: str, as_json: bool) -> int | None:
     """
     from .audit import audit as audited
     from .config import load_config
-    from .report import report_json
+    from .report import report_json, verdict
     from .show import print_json
 
     loaded = load_config(config)
     _end_on_signals()
     ended = audited(loaded, _progress())
     print_json(report_json(ended.report)) if as_json else _print_audit(ended)
+    click.echo(f"harvest: {verdict(ended.report).text}", err=True)
     for name in ended.removed:
         click.echo(f"harvest: removed the snapshot {name}, as audit.keep says", err=True)
     if ended.hook_failure is not None:
@@ -528,7 +529,7 @@ def audit(config: str, as_json: bool) -> int | None:
 
 def _print_audit(ended: Any) -> None:
     from .audit import PAGE
-    from .show import print_pairs, print_table, printable, size_text
+    from .show import print_pairs, print_table, size_text
 
     report = ended.report
     print_pairs(
@@ -545,15 +546,15 @@ def _print_audit(ended: Any) -> None:
             "report": f"{report.location}/{PAGE}",
         }
     )
-    states = ("broken", "failed", "skipped")
     rows = [
-        (rule.severity, rule.name, rule.state, f"{rule.rows:,}" if rule.rows else "", rule.reason)
+        (rule.severity, rule.name, state, f"{rule.rows:,}" if rule.rows else "", rule.reason)
+        for state in ("broken", "failed", "skipped")
         for rule in report.rules
-        if rule.state in states
+        if rule.state == state
     ]
     if rows:
         print_table(["severity", "rule", "state", "rows", "reason"], rows)
-    click.echo(printable(f"{sum(r.state == 'kept' for r in report.rules)} rule(s) hold"))
+    click.echo(f"{sum(rule.state == 'kept' for rule in report.rules)} rule(s) hold")
 
 
 def _changes_text(report: Any) -> str:

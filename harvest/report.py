@@ -103,6 +103,30 @@ def broken_by_severity(rules: Sequence[RuleOutcome]) -> dict[str, int]:
     return {severity: broken.count(severity) for severity in SEVERITIES}
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A report in one sentence."""
+
+    kind: str
+    """error, warning or good."""
+    text: str
+
+
+def verdict(report: Report) -> Verdict:
+    """Say in one sentence how an audit ended."""
+    broken = broken_by_severity(report.rules)
+    failing = sum(rule.fails_the_audit for rule in report.rules)
+    if failing:
+        return Verdict("error", f"{_some(failing, 'rule of severity error')} broken")
+    if report.exit_code != ExitCode.COMPLETE:
+        told = "More objects could not be read than limits.max_error_rate allows"
+        return Verdict("error", told)
+    found = [_some(broken[name], f"rule of severity {name}") for name in ("warning", "info")]
+    text = " and ".join(filter(None, found))
+    told = f"No error; {text} broken" if text else "All rules hold"
+    return Verdict("warning" if broken["warning"] else "good", told)
+
+
 def report_json(report: Report) -> dict[str, Any]:
     """Return the report as plain content."""
     return {"report_version": REPORT_VERSION, **asdict(report)}
@@ -138,7 +162,7 @@ def report_html(report: Report) -> str:
         report=report,
         style=Markup(style),  # noqa: S704 - our own file
         style_hash=f"sha256-{digest}",
-        verdict=_verdict(report),
+        verdict=verdict(report),
         breakdowns=[(title, Markup(plot)) for title, plot in _breakdowns(report)],  # noqa: S704
         trends=[(title, legend, Markup(plot)) for title, legend, plot in _trends(report)],  # noqa: S704
         column_rows=[tuple(asdict(c).values()) for c in report.diff.columns] if report.diff else [],
@@ -153,27 +177,9 @@ def _shown(value: object) -> str:
     return printable(str(value), keep="\n")
 
 
-def _verdict(report: Report) -> dict[str, str]:
-    broken = broken_by_severity(report.rules)
-    failing = sum(rule.fails_the_audit for rule in report.rules)
-    if report.exit_code == ExitCode.COMPLETE:
-        told = [_some(broken[name], f"rule of severity {name}") for name in ("warning", "info")]
-        text = " and ".join(filter(None, told))
-        return {"kind": "warning" if broken["warning"] else "good", "text": _sentence(text)}
-    reasons = [
-        _some(failing, "rule of severity error") + " broken" if failing else "",
-        "more objects could not be read than limits.max_error_rate allows" if not failing else "",
-    ]
-    return {"kind": "error", "text": "; ".join(filter(None, reasons)).capitalize()}
-
-
 def _some(count: int, what: str) -> str:
     first, _, rest = what.partition(" ")
     return f"{count} {first}{'s' if count != 1 else ''} {rest}" if count else ""
-
-
-def _sentence(text: str) -> str:
-    return f"No error; {text} broken" if text else "All rules hold"
 
 
 def _breakdowns(report: Report) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from tests.bench import audit as audits
 from tests.bench import idc, peers, reading, results, sets, ways
 from tests.bench.relay import HOST, Meter, relay
 from tests.bench.results import Results, SetResults, Way, Wire, add_round, goals, ratio
@@ -300,6 +301,18 @@ def test_way_finds_what_is_there(way: str, lab: Lab, long_headers: OwnSeries) ->
     if way in ("boto3_range", "obstore_range"):
         # 16 KiB, and then the rest
         assert counts["requests"] == 2 * len(targets)
+
+
+# --- audits ----------------------------------------------------------------------------------
+
+
+def test_audits_list_every_series_and_read_only_what_is_new(tmp_path: Path) -> None:
+    first, nothing_new, some_new = audits.measured(40 * audits.IN_A_SERIES, tmp_path)
+    assert [each.listing_requests for each in (first, nothing_new, some_new)] == [40, 40, 40]
+    assert [each.object_requests for each in (first, nothing_new, some_new)] == [0, 0, 0]
+    assert (first.carried, nothing_new.carried) == (0, 5_000)
+    assert some_new.carried == 39 * audits.IN_A_SERIES
+    assert {"list", "carry over", "publish", "diff"} <= set(nothing_new.steps)
 
 
 # --- arithmetic ------------------------------------------------------------------------------
