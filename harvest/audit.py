@@ -48,10 +48,9 @@ from .rules import (
 from .runner import Outcome, run
 from .sandbox import MAIN, Sandbox, SandboxLimits, sandboxed
 from .schema import SERIES_COUNTS, instances_schema
-from .snapshots import REPORT, new_name, remove_old, snapshot_config, snapshot_names
+from .snapshots import PAGE, REPORT, new_name, remove_old, snapshot_config, snapshot_names
 from .table import json_bytes, read_json
 
-PAGE: Final = "report.html"
 _CARRIED: Final = "requests = 0 AND NOT retryable"
 """Rows that no request was sent for; an object that killed its worker may have none either."""
 _STDERR: Final = 2
@@ -112,7 +111,7 @@ def audit(config: Config | str | Path, progress: Progress | None = None) -> Audi
     with hold(folder, progress.message) as lease:
         audits = _Audit(config, section, folder, lease, progress)
         report = audits.report(rules, skipped)
-        removed = remove_old(folder, section.keep)
+        removed = remove_old(config.output, section.keep)
     return Audited(report, tuple(removed), _hook_failure(section, report))
 
 

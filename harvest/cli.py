@@ -528,8 +528,8 @@ def audit(config: str, as_json: bool) -> int | None:
 
 
 def _print_audit(ended: Any) -> None:
-    from .audit import PAGE
     from .show import print_pairs, print_table, size_text
+    from .snapshots import PAGE
 
     report = ended.report
     print_pairs(

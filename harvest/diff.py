@@ -20,6 +20,7 @@ from .destination import local_file, written_whole
 from .output import LocalOutput, Output
 from .sandbox import BATCH_ROWS, Sandbox, SandboxLimits, sandboxed
 from .schema import HEADER_COLUMN
+from .snapshots import DIFF
 from .table import parquet_file
 
 SHOWN_PAIRS: Final = 5
@@ -156,7 +157,7 @@ def diff(
                 _write(sandbox, name, LocalOutput(unfinished.parent), unfinished.name)
         if destination is not None and not isinstance(destination, (str, Path)):
             for name in TABLES:
-                _write(sandbox, name, destination, f"diff/{name}.parquet")
+                _write(sandbox, name, destination, f"{DIFF}/{name}.parquet")
         return _summary(sandbox, old.url, new.url)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from . import snapshots
 from .cohort import SeriesCohort, resolve_cohort
 from .config import Config, SourceConfig, source_config
 from .errors import ConfigError
@@ -30,7 +31,7 @@ LISTINGS: Final = pa.schema(
     ]
 )
 """Of the table ``listings``: every object of the cohort's series on either cloud."""
-LISTINGS_FILE: Final = "listings/00000.parquet"
+LISTINGS_FILE: Final = f"{snapshots.LISTINGS}/00000.parquet"
 CLOUDS: Final = ("aws", "gcs")
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
 

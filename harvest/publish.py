@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import groupby
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,6 +20,7 @@ from .schema import FORMAT_VERSION, FRAMES_COLUMN
 from .table import (
     PARTS,
     SERIES_PLAN,
+    TABLES,
     Part,
     PublishedFile,
     json_bytes,
@@ -33,9 +34,6 @@ from .table import (
 )
 from .tally import Tally
 from .union import TableColumns, conform
-
-TABLES: Final = ("instances", "frames", "series")
-"""Folders of final files."""
 
 
 @dataclass(frozen=True, slots=True)

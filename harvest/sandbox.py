@@ -29,6 +29,8 @@ BATCH_ROWS: Final = 10_000
 _LOCKED: Final = (
     # python variables are tables to DuckDB unless told otherwise
     "python_enable_replacements = false",
+    # where Python is interactive it would be among the results
+    "enable_progress_bar = false",
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
     "enable_external_access = false",

@@ -8,9 +8,17 @@ from typing import Final
 
 from .config import OutputConfig
 from .output import MANIFEST, Output, open_output
+from .table import TABLES
 
 REPORT: Final = "report.json"
 """Written last: a snapshot with it is complete, and is never changed again."""
+PAGE: Final = "report.html"
+DIFF: Final = "diff"
+"""Folder of the tables that tell what changed."""
+LISTINGS: Final = "listings"
+"""Folder of the table of what both clouds hold."""
+_FILES: Final = frozenset((*TABLES, DIFF, LISTINGS, PAGE, REPORT))
+"""Of a snapshot, beside its manifest."""
 _FORMAT: Final = "%Y%m%dT%H%M%SZ"
 _NAME: Final = re.compile(r"\d{8}T\d{6}Z")
 
@@ -65,28 +73,40 @@ def _newest(config: OutputConfig, *, finished: bool) -> OutputConfig:
     return config
 
 
-def remove_old(folder: Output, keep: int | None) -> list[str]:
+def remove_old(config: OutputConfig, keep: int | None) -> list[str]:
     """Remove the oldest snapshots, and what interrupted audits have left.
 
     Parameters
     ----------
-    folder
-        Of the snapshots.
+    config
+        Of the folder of the snapshots.
     keep
-        How many complete ones stay; all if None.
+        How many complete ones stay; all if None. A harvest without a report always stays: it is
+        no audit's, or nobody has seen it yet.
 
     Returns
     -------
     list of str
         Names of the complete ones that are gone.
     """
+    folder = open_output(config)
     names = snapshot_names(folder)
     complete = [name for name in names if folder.exists(f"{name}/{REPORT}")]
     old = complete[:-keep] if keep is not None else []
-    left = [name for name in names if name not in complete and name < complete[-1]]
+    left = [
+        name
+        for name in names
+        if complete and name < complete[-1] and _is_left(snapshot_config(config, name))
+    ]
     for name in (*old, *left):
         # what is removed half is no snapshot any more
         folder.remove(f"{name}/{REPORT}")
         folder.remove(f"{name}/{MANIFEST}")
         folder.remove(name)
     return old
+
+
+def _is_left(snapshot: OutputConfig) -> bool:
+    """Tell whether a folder holds a part of a snapshot, and nothing that is not of one."""
+    output = open_output(snapshot)
+    return not output.exists(MANIFEST) and set(output.strangers()) <= _FILES

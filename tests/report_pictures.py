@@ -13,8 +13,9 @@ from typing import Final
 import pyarrow.parquet as pq
 from PIL import Image
 
-from harvest.audit import PAGE, audit
+from harvest.audit import audit
 from harvest.config import Config
+from harvest.snapshots import PAGE
 from tests.browser import screenshot
 from tests.lab import lab as running_lab
 from tests.lab import servers

@@ -10,6 +10,8 @@ from shutil import copy
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
@@ -333,6 +335,39 @@ def test_snapshots_in_a_bucket(
     wrong = section.model_copy(update={"rules": [RuleConfig.model_validate(copied)]})
     with pytest.raises(ConfigError, match="disabled by configuration"):
         audit(config.model_copy(update={"audit": wrong}))
+
+
+# --- what the index tells ----------------------------------------------------------------------
+
+
+def test_what_the_index_says_is_refreshed_without_reading(
+    lab: Lab, tmp_path: Path, s3_gate: Gate, scheduler: str
+) -> None:
+    series = own_series(lab, tmp_path / "data", 3)
+    index = index_of(lab, tmp_path / "index.parquet", [(series, 3)])
+    config = config_of(
+        tmp_path / "audits",
+        {"sql": SQL, "index": str(index)},
+        {"endpoint": s3_gate.url},
+        scheduler=scheduler,
+        audit={"rule_sets": ["licence"]},
+    )
+    assert audit(config).exit_code == ExitCode.TOO_MANY_ERRORS  # it has neither licence nor DOI
+    asked = len(s3_gate.of(".dcm"))
+    rows = pq.read_table(index).to_pylist()
+    told = {"license_short_name": "CC BY 4.0", "source_DOI": "10.1/x"}
+    pq.write_table(pa.Table.from_pylist([rows[0] | told], pq.read_schema(index)), index)
+    second = audit(config)
+    assert len(s3_gate.of(".dcm")) == asked
+    assert second.exit_code == ExitCode.COMPLETE
+    assert second.report.diff is not None
+    assert {(a.table, a.attribute) for a in second.report.diff.attributes} == {
+        ("series", "license_short_name"),
+        ("series", "source_DOI"),
+    }
+    with connect(str(tmp_path / "audits")) as connection:
+        found = connection.execute("SELECT license_short_name, source_DOI FROM series").fetchall()
+    assert found == [tuple(told.values())]
 
 
 # --- both clouds -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from harvest.config import output_config
 from harvest.output import MANIFEST, open_output
 from harvest.snapshots import (
+    PAGE,
     REPORT,
     new_name,
     newest,
@@ -55,20 +56,29 @@ def test_the_newest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "left"), [(None, [0, 1, 3, 4]), (2, [3, 4]), (3, [1, 3, 4]), (9, [0, 1, 3, 4])]
+    ("keep", "left"),
+    [(None, [0, 1, 3, 4]), (1, [4]), (2, [3, 4]), (3, [1, 3, 4]), (9, [0, 1, 3, 4])],
 )
 def test_old_ones_are_removed(tmp_path: Path, keep: int | None, left: list[int]) -> None:
-    for number in (0, 1, 3):
-        make(tmp_path, NAMES[number], MANIFEST, REPORT)
-    make(tmp_path, NAMES[2], MANIFEST)  # of an audit that another config has left
-    make(tmp_path, NAMES[4], MANIFEST, REPORT)
-    removed = remove_old(open_output(str(tmp_path)), keep)
+    for number in (0, 1, 3, 4):
+        make(tmp_path, NAMES[number], MANIFEST, REPORT, PAGE)
+    make(tmp_path, NAMES[2])  # of an audit that was interrupted, and not gone on with
+    (tmp_path / NAMES[2] / "_harvest").mkdir()
+    removed = remove_old(output_config(str(tmp_path)), keep)
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAMES[number] for number in left]
     assert removed == [NAMES[number] for number in (0, 1, 3, 4) if number not in left]
+
+
+@pytest.mark.parametrize("file", [MANIFEST, "notes.txt"])
+def test_what_is_no_audits_stays(tmp_path: Path, file: str) -> None:
+    make(tmp_path, NAMES[0], file)
+    make(tmp_path, NAMES[1], MANIFEST, REPORT)
+    assert remove_old(output_config(str(tmp_path)), 1) == []
+    assert snapshot_names(open_output(str(tmp_path))) == NAMES[:2]
 
 
 def test_a_snapshot_that_was_begun_stays(tmp_path: Path) -> None:
     make(tmp_path, NAMES[0], MANIFEST, REPORT)
     make(tmp_path, NAMES[1])
-    assert remove_old(open_output(str(tmp_path)), 1) == []
+    assert remove_old(output_config(str(tmp_path)), 1) == []
     assert snapshot_names(open_output(str(tmp_path))) == NAMES[:2]
