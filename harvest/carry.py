@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -58,6 +59,9 @@ _SLICE_ROWS: Final = 500_000
 """Of a plan, that are compared with a file of an earlier harvest at once."""
 _NONE: Final = -1
 
+Numbers = npt.NDArray[np.int64]
+"""Of rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Beside:
@@ -75,9 +79,11 @@ def can_carry(plan: Plan, previous: Output) -> bool:
     """Tell whether the rows of an earlier harvest are what this plan would read."""
     manifest = read_json(previous, MANIFEST)
     asked = manifest["asked"]
-    return manifest["format_version"] == FORMAT_VERSION and all(
+    made_alike = manifest["format_version"] == FORMAT_VERSION and all(
         asked.get(name) == plan.asked.get(name) for name in _MADE_BY
     )
+    # the plan tells in which order the rows are; who needs the tables alone may have removed it
+    return made_alike and load_plan(previous) is not None
 
 
 def carry_over(
@@ -120,8 +126,7 @@ def carry_over(
 
 def join(beside: Beside, output: Output, columns: TableColumns) -> None:
     """Put the rows that were read between those that were carried over; raises `RunAgain`."""
-    schemas = columns.fixed
-    tables = [take_part(output, part, schemas) for part in (beside.read, beside.kept)]
+    tables = [take_part(output, part, columns.fixed) for part in (beside.read, beside.kept)]
     schema = columns.schema([table.schema for table in tables], of_a_part=True)
     batches = [conform(batch, schema) for table in tables for batch in table.to_batches()]
     places = np.concatenate([np.array(part.rows) for part in (beside.read, beside.kept)])
@@ -177,7 +182,7 @@ def _carried(
 # --- which rows hold ---------------------------------------------------------------------------
 
 
-def _places(plan: Plan, output: Output, before: Plan, previous: Output) -> Any:
+def _places(plan: Plan, output: Output, before: Plan, previous: Output) -> Numbers:
     """Find for each planned row the earlier one that still holds.
 
     Neither harvest is ever in memory: each file of the earlier one is compared with slices of the
@@ -188,7 +193,7 @@ def _places(plan: Plan, output: Output, before: Plan, previous: Output) -> Any:
     numpy.ndarray of int64
         The number of a row of the earlier harvest, or `_NONE`.
     """
-    places = np.full(plan.rows, _NONE)
+    places = np.full(plan.rows, _NONE, np.int64)
     first = 0
     for file in final_files(before):
         earlier = _earlier_keys(file, previous)
@@ -229,7 +234,7 @@ def _earlier_keys(file: FinalFile, output: Output) -> pa.Table:
     )
 
 
-def _found(planned: pa.Table, earlier: pa.Table) -> Any:
+def _found(planned: pa.Table, earlier: pa.Table) -> Numbers:
     """Find for each planned row the one of a file that still holds, or `_NONE`."""
     lasting = pc.is_in(earlier["error"], pa.array([kind.value for kind in _LASTING]))
     holds = pc.or_(pc.equal(earlier["status"], "ok"), lasting)
@@ -242,7 +247,8 @@ def _found(planned: pa.Table, earlier: pa.Table) -> Any:
         uids = earlier["SeriesInstanceUID"].take(found)
         same = pc.and_(same, _agree(planned["series_instance_uid"], uids))
     places = pc.if_else(same, found, pa.scalar(None, pa.int32()))
-    return pc.fill_null(pc.cast(places, pa.int64()), _NONE).to_numpy()
+    numbers: Numbers = pc.fill_null(pc.cast(places, pa.int64()), _NONE).to_numpy()
+    return numbers
 
 
 def _identities(rows: pa.Table) -> pa.ChunkedArray:
@@ -272,12 +278,12 @@ class _Spool:
         By the number of a row in its harvest.
     """
 
-    def __init__(self, batches: Sequence[pa.RecordBatch], positions: Any) -> None:
+    def __init__(self, batches: Sequence[pa.RecordBatch], positions: Numbers) -> None:
         self._batches = batches
         self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
         self._positions = positions
 
-    def take(self, numbers: Any) -> pa.Table:
+    def take(self, numbers: Numbers) -> pa.Table:
         """Return rows of the harvest, in this order."""
         positions = self._positions[numbers]
         order = np.argsort(positions, kind="stable")
@@ -295,7 +301,7 @@ class _Spool:
 
 
 @contextmanager
-def _spooled(plan: Plan, output: Output, places: Any) -> Iterator[_Spool]:
+def _spooled(plan: Plan, output: Output, places: Numbers) -> Iterator[_Spool]:
     """Keep the rows of a harvest that are carried over in a temporary file, uncompressed."""
     wanted = np.zeros(plan.rows, bool)
     wanted[places[places != _NONE]] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,14 @@ def test_another_profile_carries_nothing(tmp_path: Path, scheduler: str) -> None
     )
     ended = run(config, carry_from=output_config(str(tmp_path / "old")))
     assert ended.requests >= 6
+
+
+def test_an_output_without_its_plan_carries_nothing(tmp_path: Path, scheduler: str) -> None:
+    some_files(tmp_path / "data")
+    run(folder_config(tmp_path / "data", tmp_path / "old", scheduler))
+    shutil.rmtree(tmp_path / "old" / "_harvest")
+    config = folder_config(tmp_path / "data", tmp_path / "new", scheduler)
+    assert run(config, carry_from=output_config(str(tmp_path / "old"))).requests >= 6
 
 
 def test_an_object_of_which_nothing_tells_whether_it_is_the_same_is_read(
