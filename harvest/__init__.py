@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .frame_array import dask_array
     from .lazy import open  # noqa: A004 - as io.open and gzip.open
     from .runner import run
-    from .segments import read_segments
+    from .segments import open_segmentation, read_segments
     from .single import read
     from .single_frames import read_frames
     from .slides import open_slide, read_region
@@ -27,6 +27,7 @@ __all__ = [
     "dask_array",
     "load_config",
     "open",
+    "open_segmentation",
     "open_slide",
     "read",
     "read_frames",
@@ -41,6 +42,7 @@ _HOMES = {
     "dask_array": "frame_array",
     "load_config": "config",
     "open": "lazy",
+    "open_segmentation": "segments",
     "open_slide": "slides",
     "read": "single",
     "read_frames": "single_frames",

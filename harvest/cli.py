@@ -18,6 +18,7 @@ from . import __version__
 from .errors import ConfigError, ExitCode, HarvestError, ObjectError
 
 if TYPE_CHECKING:
+    from .census import Grouping
     from .progress import Progress
     from .tags import Wanted
 
@@ -888,3 +889,48 @@ def _print_region(found: dict[str, Any]) -> None:
             "took": f"{found['seconds']:.2f} s",
         }
     )
+
+
+@main.command()
+@click.argument("output")
+@click.option("--by", type=click.Choice(["collection_id", "Modality"]), help="Groups.")
+@click.option("--dest", metavar="FILE", help="A PNG file to draw.")
+@_endpoint
+@_region
+@_allow_http
+@_json
+@_reporting
+def census(
+    output: str,
+    by: Grouping | None,
+    dest: str | None,
+    endpoint: str | None,
+    region: str | None,
+    allow_http: bool,
+    as_json: bool,
+) -> int | None:
+    """Count which objects in OUTPUT have an offset table, and draw it.
+
+    Groups are collections where the harvest knows them, modalities otherwise.
+
+    \b
+    Examples:
+      harvest census out/slides
+      harvest census out/slides --by Modality --dest census.png
+    """
+    from .census import census as counted
+    from .census import shown, title_of, write_census
+    from .config import output_config
+    from .destination import local_file
+    from .show import print_json, print_table
+
+    file = None if dest is None else local_file(dest)
+    found = counted(output_config(output, endpoint, region, allow_http=allow_http), by)
+    if file is not None:
+        write_census(found, file, title_of(found, output))
+    if as_json:
+        print_json([asdict(each) for each in found])
+    else:
+        columns = ["group", "offset table", "problem", "objects", "bytes", "frames"]
+        print_table(columns, shown(found))
+    return None

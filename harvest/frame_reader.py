@@ -34,7 +34,7 @@ from .frames import (
 )
 from .header import Header, read_header
 from .inflated import InflatedFile
-from .ranges import FIRST_RANGE_BYTES, GROWTH
+from .ranges import FIRST_RANGE_BYTES, GROWTH, PIXEL_AREA_BYTES
 from .tags import Wanted, merge_paths, parse_path
 from .walk import LEAPT_BYTES, HeaderLimits
 from .window import NeedMore, Window
@@ -142,11 +142,20 @@ class FrameReader:
         return _Found(text_of(header.dataset.get(SOP_INSTANCE_UID)), description, values)
 
     def _read_header(self, selection: Selection) -> tuple[Header, PixelDescription]:
-        """Read as far as the pixel area, by requests that grow; keep what is wanted."""
-        file, window, kept = self.file, Window(self.file.size), selection
-        grown, reach = FIRST_RANGE_BYTES, 0
+        """Read as far as the pixel area, and of that what tells where pixels begin."""
+        window = Window(self.file.size)
+        header = self._walked(window, selection)
+        while isinstance(described := describe_pixels(window, header), NeedMore):
+            # offset tables lie between, which nobody may need
+            start, stop = described.start, described.stop
+            self._add(window, start, stop, start + PIXEL_AREA_BYTES)
+        return header, described
+
+    def _walked(self, window: Window, selection: Selection) -> Header:
+        """Read and walk over a header by requests that grow; keep what is wanted."""
+        kept, reach, grown = selection, 0, FIRST_RANGE_BYTES
         while True:
-            found = _walked(window, kept)
+            found = read_header(window, kept, READER_LIMITS)
             if not isinstance(found, NeedMore):
                 if kept is selection:
                     return found
@@ -155,14 +164,20 @@ class FrameReader:
             # behind a value that was leapt over little is left, as a rule
             leap = not 0 <= found.start - reach <= LEAPT_BYTES
             start = found.start if leap else reach
-            if file.known(start) < found.stop:
+            if self.file.known(start) < found.stop:
                 longest = max(LONG_REQUEST_BYTES, 2 * reach)
                 grown = FIRST_RANGE_BYTES if leap else min(GROWTH * grown, longest)
-                file.prefetch(start, max(found.stop, start + grown))
-            reach = file.known(start)
-            window.add(start, file.pread(start, reach))
+            reach = self._add(window, start, found.stop, start + grown)
             # a long header takes several walks; one that keeps nothing is four times as fast
             kept = PIXEL_SELECTION if window.held > LONG_REQUEST_BYTES else selection
+
+    def _add(self, window: Window, start: int, needed: int, wished: int) -> int:
+        """Add what is known from `start` on, read first if that is too little; tell its end."""
+        if self.file.known(start) < needed:
+            self.file.prefetch(start, max(needed, wished))
+        reach = self.file.known(start)
+        window.add(start, self.file.pread(start, reach))
+        return reach
 
     @cached_property
     def ranges(self) -> FrameRanges:
@@ -260,15 +275,6 @@ class FrameReader:
 
         read = list(zip(numbers, self.raw(numbers), strict=True))
         return _each(pixels, read, min(THREADS, os.cpu_count() or 1))
-
-
-def _walked(window: Window, selection: Selection) -> tuple[Header, PixelDescription] | NeedMore:
-    """Walk over a header as far as its bytes are known."""
-    header = read_header(window, selection, READER_LIMITS)
-    if isinstance(header, NeedMore):
-        return header
-    described = describe_pixels(window, header)
-    return described if isinstance(described, NeedMore) else (header, described)
 
 
 def _each(

@@ -68,6 +68,79 @@ class Segment:
     """SOP Instance UIDs of the images that each frame was made of, as far as it names them."""
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentDescription:
+    """What the Segment Sequence tells of a segment (PS3.3 section C.8.20.4)."""
+
+    number: int
+    """Segment Number."""
+    label: str | None
+    """Segment Label."""
+    scheme: str | None
+    """Of the segmented property type, such as ``SCT``."""
+    code: str | None
+    """Of the segmented property type, such as ``10200004``."""
+    meaning: str | None
+    """Of the segmented property type, such as ``Liver``."""
+
+    @property
+    def property_type(self) -> str | None:
+        """Scheme and code, such as ``SCT:10200004``."""
+        return f"{self.scheme}:{self.code}" if self.code else None
+
+    @property
+    def names(self) -> set[str]:
+        """What it may be asked for by."""
+        texts = (self.code, self.property_type, self.meaning)
+        return {text.casefold() for text in texts if text}
+
+    def __str__(self) -> str:
+        return f"{self.number} ({', '.join(filter(None, (self.property_type, self.meaning)))})"
+
+
+class Segmentation:
+    """A segmentation, opened once: what segments it has, and their pixels.
+
+    Parameters
+    ----------
+    reader
+        Of the object; it has read `SEGMENT_ATTRIBUTES`.
+
+    Raises
+    ------
+    ObjectError
+        ``unsupported``: it has no segments.
+    """
+
+    def __init__(self, reader: FrameReader) -> None:
+        self._reader = reader
+        self.segments: tuple[SegmentDescription, ...] = _described(reader.values)
+        """All that there are."""
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests so far, retries included."""
+        return self._reader.file.requests
+
+    @property
+    def bytes_read(self) -> int:
+        """Body bytes of the answers so far."""
+        return self._reader.file.bytes_read
+
+    def read(self, segments: int | str | Sequence[int | str]) -> list[Segment]:
+        """Read some segments, and none of the others' pixels; see `read_segments`."""
+        asked = [segments] if isinstance(segments, (int, str)) else segments
+        chosen = {each.number: each for text in asked for each in _matching(self.segments, text)}
+        if self._reader.values.get("SegmentationType") == "LABELMAP":
+            return _labelled(self._reader, list(chosen.values()))
+        return _own_frames(self._reader, list(chosen.values()), len(self.segments))
+
+
+def open_segmentation(url: str, *, index: Index | None = None, **source: Any) -> Segmentation:
+    """Open a segmentation, to see which segments it has and to read some; as `read_segments`."""
+    return Segmentation(open_frames(url, index, SEGMENT_ATTRIBUTES, **source))
+
+
 def read_segments(
     url: str,
     segments: int | str | Sequence[int | str],
@@ -106,50 +179,20 @@ def read_segments(
     ValueError
         The URL or a key of `source` is wrong.
     """
-    reader = open_frames(url, index, SEGMENT_ATTRIBUTES, **source)
-    described = _described(reader.values)
-    asked = [segments] if isinstance(segments, (int, str)) else segments
-    chosen = {each.number: each for text in asked for each in _matching(described, text)}
-    if reader.values.get("SegmentationType") == "LABELMAP":
-        return _labelled(reader, list(chosen.values()))
-    return _own_frames(reader, list(chosen.values()), len(described))
+    return open_segmentation(url, index=index, **source).read(segments)
 
 
-@dataclass(frozen=True, slots=True)
-class _Described:
-    """What the Segment Sequence tells of a segment (PS3.3 section C.8.20.4)."""
-
-    number: int
-    label: str | None
-    scheme: str | None
-    code: str | None
-    meaning: str | None
-
-    @property
-    def property_type(self) -> str | None:
-        return f"{self.scheme}:{self.code}" if self.code else None
-
-    @property
-    def names(self) -> set[str]:
-        """What it may be asked for by."""
-        texts = (self.code, self.property_type, self.meaning)
-        return {text.casefold() for text in texts if text}
-
-    def __str__(self) -> str:
-        return f"{self.number} ({', '.join(filter(None, (self.property_type, self.meaning)))})"
-
-
-def _described(values: Values) -> list[_Described]:
+def _described(values: Values) -> tuple[SegmentDescription, ...]:
     items = values.get("SegmentSequence") or []
-    found = [_describe(item) for item in items if item.get("SegmentNumber") is not None]
+    found = tuple(_describe(item) for item in items if item.get("SegmentNumber") is not None)
     if not found:
         raise ObjectError(ErrorKind.UNSUPPORTED, "it has no segments: it is no segmentation")
     return found
 
 
-def _describe(item: Values) -> _Described:
+def _describe(item: Values) -> SegmentDescription:
     codes = (first_of(item, f"{_TYPE}.{keyword}") for keyword in _CODE_VALUES)
-    return _Described(
+    return SegmentDescription(
         number=item["SegmentNumber"],
         label=item.get("SegmentLabel"),
         scheme=first_of(item, f"{_TYPE}.CodingSchemeDesignator"),
@@ -158,7 +201,9 @@ def _describe(item: Values) -> _Described:
     )
 
 
-def _matching(described: Sequence[_Described], asked: int | str) -> list[_Described]:
+def _matching(
+    described: Sequence[SegmentDescription], asked: int | str
+) -> list[SegmentDescription]:
     if isinstance(asked, str):
         found = [each for each in described if asked.casefold() in each.names]
     else:
@@ -169,7 +214,7 @@ def _matching(described: Sequence[_Described], asked: int | str) -> list[_Descri
     return found
 
 
-def _labelled(reader: FrameReader, chosen: Sequence[_Described]) -> list[Segment]:
+def _labelled(reader: FrameReader, chosen: Sequence[SegmentDescription]) -> list[Segment]:
     """Read all frames of a label map, and tell the segments apart."""
     numbers = range(1, reader.ranges.frames + 1)
     labels = np.stack(reader.frames(numbers))
@@ -179,7 +224,9 @@ def _labelled(reader: FrameReader, chosen: Sequence[_Described]) -> list[Segment
     ]
 
 
-def _own_frames(reader: FrameReader, chosen: Sequence[_Described], segments: int) -> list[Segment]:
+def _own_frames(
+    reader: FrameReader, chosen: Sequence[SegmentDescription], segments: int
+) -> list[Segment]:
     """Read the frames of some segments, neighbours together whichever segment they are of."""
     of = _segment_of_frames(reader.values, reader.ranges.frames, segments)
     frames: dict[int, list[int]] = {each.number: [] for each in chosen}
@@ -234,7 +281,7 @@ def _tiled_full(values: Values, frames: int, segments: int) -> list[int | None]:
 
 def _segment(
     reader: FrameReader,
-    described: _Described,
+    described: SegmentDescription,
     frames: tuple[int, ...],
     pixels: np.ndarray[Any, Any],
 ) -> Segment:

@@ -236,6 +236,12 @@ class _Client(_End):
         self.relay.connecting.add(task)
         task.add_done_callback(self.relay.connecting.discard)
 
+    def _send(self, data: bytes) -> None:
+        # not when it comes: what waits here has not crossed, and a client may break it off
+        if self.counting and data and not self.transport.is_closing():
+            self.meter.answer(data)
+        super()._send(data)
+
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         _, server = await loop.create_connection(
@@ -270,8 +276,6 @@ class _Server(_End):
         self.other: _Client = client
 
     def data_received(self, data: bytes) -> None:
-        if self.other.counting:
-            self.other.meter.answer(data)
         self.other.deliver(self.relay.named(data))
 
 

@@ -42,7 +42,7 @@ def write_slides(folder: Path, across: int) -> dict[str, Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     designs = [_tile(number) for number in range(DESIGNS)]
-    tiles = [designs[(7 * n + n // across) % DESIGNS] for n in range(across**2)]
+    tiles = [_numbered(designs[(7 * n + n // across) % DESIGNS], n) for n in range(across**2)]
     return {table: _write(folder / f"{table}.dcm", table, across, tiles) for table in TABLES}
 
 
@@ -58,6 +58,13 @@ def _tile(number: int) -> bytes:
     picture = Image.fromarray(np.clip(stain + grain, 0, 255).astype(np.uint8))
     picture.save(held, "JPEG", quality=low + number % (high - low), subsampling="4:2:2")
     return held.getvalue()
+
+
+def _numbered(tile: bytes, number: int) -> bytes:
+    """Put a comment into a tile, so that all of them differ in length and in bytes."""
+    comment = np.random.default_rng(number).bytes(2 + number * 7919 % 1999)
+    # behind the first marker (ISO/IEC 10918-1 section B.2.4.5)
+    return tile[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment + tile[2:]
 
 
 def _write(path: Path, table: str, across: int, tiles: Sequence[bytes]) -> Path:

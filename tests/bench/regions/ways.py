@@ -86,8 +86,9 @@ def harvest_file(task: Task) -> Iterator[Any]:
     """Open an object by harvest, with a frame index if there is one."""
     import harvest
 
+    opened = harvest.open  # imported when it is first named
     yield None
-    yield harvest.open(_url(task), index=task.frame_index, endpoint=task.endpoint)
+    yield opened(_url(task), index=task.frame_index, endpoint=task.endpoint)
 
 
 def _url(task: Task) -> str:
@@ -144,8 +145,9 @@ def harvest_region(task: Task) -> Iterator[Any]:
     """Read a region by harvest, with a frame index if there is one."""
     import harvest
 
+    opened = harvest.open_slide  # imported when it is first named
     yield None
-    slide = harvest.open_slide(_url(task), index=task.frame_index, endpoint=task.endpoint)
+    slide = opened(_url(task), index=task.frame_index, endpoint=task.endpoint)
     yield None
     assert task.region is not None
     yield slide.region(*task.region)
