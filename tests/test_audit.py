@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copy
@@ -28,6 +31,7 @@ from harvest.output import open_output
 from harvest.runner import run
 from harvest.status import read_status
 from tests.conftest import (
+    HARVEST,
     Gate,
     OwnSeries,
     config_of,
@@ -477,6 +481,47 @@ def test_an_audit_may_be_interrupted_anywhere(
     for snapshot in snapshots(tmp_path / "audits"):
         assert len(instances(snapshot)) in (70, 71)
         assert (snapshot / "report.json").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_audit_that_is_killed_goes_on(
+    lab: Lab, tmp_path: Path, s3_gate: Gate, scheduler: str, number: signal.Signals
+) -> None:
+    """A process of its own, in the middle of reading what is new."""
+    cohort = Cohort(lab, tmp_path, s3_gate, scheduler)
+    cohort.add("stays", 70)
+    cohort.audited(tmp_path / "audits")
+    (last,) = snapshots(tmp_path / "audits")
+    kept = tree(last)
+    cohort.add("added", 90)
+    index_of(lab, tmp_path / "index.parquet", [(s, len(s.keys)) for s in cohort.series.values()])
+    file = tmp_path / "audit.yaml"
+    file.write_text(
+        f"cohort: {{sql: {SQL}, index: {tmp_path}/index.parquet}}\n"
+        f"source: {{endpoint: '{s3_gate.url}'}}\noutput: {tmp_path}/audits\n"
+        f"cluster: {{address: '{scheduler}'}}\naudit: {{rule_sets: [completeness]}}\n"
+    )
+    command = [*HARVEST, "audit", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        first, ended = len(s3_gate.seen), threading.Event()
+
+        def end(_: int) -> None:
+            asked = [seen.path for seen in s3_gate.seen[first:]]
+            if not ended.is_set() and any(path.endswith(".dcm") for path in asked):
+                ended.set()
+                process.send_signal(number)
+
+        s3_gate.on_request = end
+        process.communicate(timeout=60)
+        s3_gate.on_request = None
+    assert process.returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert tree(last) == kept
+    done = harvest("audit", file, "--json")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert (content["rows"], content["carried"], content["errors"]) == (160, 70, {})
+    assert content["previous"] == last.name
+    assert tree(last) == kept
 
 
 def test_two_audits_never_overlap(

@@ -63,6 +63,8 @@ class Audit:
     instances: int
     carried: int
     seconds: float
+    cpu_seconds: float
+    """Of the driver, which others on the machine do not change."""
     steps: dict[str, float]
     """Seconds of each step."""
     peak_mb: float
@@ -258,11 +260,12 @@ def _audited(config: Config, sender: Any) -> None:
     for (name, start), (_, stop) in pairwise(times):
         if name:
             spent[name] = spent.get(name, 0.0) + stop - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3
     report = ended.report
     broken = [rule.name for rule in report.rules if rule.state != "kept" and rule.rows]
     assert broken == [], broken
-    sender.send((report.rows, report.carried, report.requests, seconds, spent, peak))
+    sender.send((report.rows, report.carried, seconds, cpu, spent, peak))
 
 
 def _measure(name: str, config: Config, bucket: Bucket) -> Audit:
@@ -272,9 +275,9 @@ def _measure(name: str, config: Config, bucket: Bucket) -> Audit:
     process = context.Process(target=_audited, args=(config, sender))
     process.start()
     sender.close()
-    rows, carried, _, seconds, spent, peak = receiver.recv()
+    rows, carried, seconds, cpu, spent, peak = receiver.recv()
     process.join()
-    return Audit(name, rows, carried, seconds, spent, peak, bucket.listings, bucket.others)
+    return Audit(name, rows, carried, seconds, cpu, spent, peak, bucket.listings, bucket.others)
 
 
 def measured(instances: int, folder: Path) -> list[Audit]:
@@ -319,7 +322,15 @@ def main() -> None:
         print(json.dumps([asdict(each) for each in found], indent=1))
         return
     table = Table(
-        "audit", "instances", "carried over", "listings", "objects", "seconds", "of them", "peak MB"
+        "audit",
+        "instances",
+        "carried over",
+        "listings",
+        "objects",
+        "seconds",
+        "CPU s",
+        "of them",
+        "peak MB",
     )
     for each in found:
         steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in each.steps.items())
@@ -330,6 +341,7 @@ def main() -> None:
             f"{each.listing_requests:,}",
             f"{each.object_requests:,}",
             f"{each.seconds:.1f}",
+            f"{each.cpu_seconds:.1f}",
             steps,
             f"{each.peak_mb:,.0f}",
         )
