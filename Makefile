@@ -8,10 +8,10 @@ BENCH_STAMP := $(BENCH)/installed
 FUZZ_SECONDS ?= 1800
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lab lab-down bench faults chaos fuzz lock clean
+.PHONY: help demo test lint format lab lab-down bench bench-frames faults chaos fuzz lock clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## harvest the lab's files from a real S3 and a real GCS server, and query them
 	$(BIN)/python -m tests.lab.demo
@@ -36,6 +36,9 @@ lab-down: $(STAMP) ## stop the lab
 
 bench: $(STAMP) $(BENCH_STAMP) ## measure reading beside other tools, and planning all of IDC (about 15 minutes)
 	$(BIN)/python -m tests.bench $(BENCH_OPTIONS)
+
+bench-frames: $(STAMP) $(BENCH_STAMP) ## measure reading a region of a slide beside other tools (about 15 minutes)
+	$(BIN)/python -m tests.bench.regions
 
 faults: $(STAMP) ## try each fault of a store on both clouds, and print what came of it
 	$(BIN)/python -m tests.faults.table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pydicom
@@ -23,6 +24,7 @@ from harvest.runner import run
 from harvest.urls import parse_url
 from tests import conftest
 from tests.lab import Lab, servers
+from tests.test_frames import TABLES, WHOLE, WRONG, wrong
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 SQL = f"{conftest.SQL_GENERATED} OR collection_id = 'lab_pydicom'"
@@ -304,3 +306,55 @@ def test_without_pixels_there_is_no_row(lab: Lab, tmp_path: Path) -> None:
     ended = CliRunner().invoke(main, arguments)
     assert (ended.exit_code, "no pixel data" in ended.stdout) == (ExitCode.COMPLETE, True)
     assert conftest.table(f"SELECT * FROM '{index}'") == []
+
+
+# --- tables that lie -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def liars(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same six frames under every wrong table, harvested with and without scans."""
+    folder = tmp_path_factory.mktemp("liars")
+    for kind in TABLES:
+        for name, (change, _) in WRONG.items():
+            path = folder / "in" / f"{kind} {name}.dcm"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(wrong(kind, change))
+    outputs = {}
+    for frames in ("table", "scan"):
+        outputs[frames] = folder / frames
+        cohort = {"prefix": f"{folder / 'in'}/"}
+        read = {"frames": frames, "profile": "core"}
+        run(conftest.config_of(outputs[frames], cohort, scheduler=scheduler, read=read))
+    return outputs
+
+
+@pytest.mark.parametrize("frames", ["table", "scan"])
+def test_wrong_tables_are_told_and_never_used(liars: dict[str, Path], frames: str) -> None:
+    found = conftest.table(
+        "SELECT parse_filename(url, true) AS name, i.url, status, offset_table_problem, source, "
+        f"reason FROM '{liars[frames]}/instances/*.parquet' i "
+        f"JOIN '{liars[frames]}/frames/*.parquet' f USING (url)"
+    )
+    assert len(found) == len(TABLES) * len(WRONG)
+    for row in found:
+        name = unquote(row["name"]).partition(" ")[2]
+        assert row["status"] == "ok"
+        assert WRONG[name][1] in row["offset_table_problem"]
+        if frames == "table":
+            assert (row["source"], row["reason"]) == (None, "no offset table is right")
+            continue
+        assert (row["source"], row["reason"]) == ("scan", None)
+        path = Path(unquote(urlsplit(row["url"]).path))
+        with harvest.open(str(path), index=liars[frames]) as file:
+            read = pydicom.dcmread(file)
+        assert list(generate_frames(read.PixelData, number_of_frames=6)) == WHOLE
+
+
+def test_an_entry_that_leads_nowhere_gives_no_frame(tmp_path: Path) -> None:
+    """What a harvest cannot see at the price of a few bytes, who reads that frame sees."""
+    path = tmp_path / "slide.dcm"
+    path.write_bytes(wrong("basic", lambda entries: entries.__setitem__(2, entries[2] + 2)))
+    with pytest.raises(ObjectError, match="whole items") as caught:
+        harvest.read_frames(str(path), [3])
+    assert caught.value.kind == ErrorKind.MALFORMED

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tests.bench import peers
+from tests.bench.regions.fragments import write_fragments
 from tests.bench.regions.slides import TABLES, TILE, write_slides
 from tests.bench.relay import Running, relay
 from tests.lab import servers
@@ -142,7 +143,9 @@ class Bench:
         return self.folder / f"{cloud}.parquet"
 
 
-def measure(across: int, rounds: int, *, latency: float = LATENCY) -> Results:
+def measure(
+    across: int, rounds: int, *, latency: float = LATENCY, chosen: Iterable[Case] | None = None
+) -> Results:
     """Measure everything.
 
     Parameters
@@ -153,6 +156,8 @@ def measure(across: int, rounds: int, *, latency: float = LATENCY) -> Results:
         How often; the cases take turns in each.
     latency
         Of a round trip, in seconds.
+    chosen
+        What is measured; all `cases` where None.
     """
     servers.bypass_proxies()
     with tempfile.TemporaryDirectory(prefix="harvest-regions-") as made:
@@ -170,7 +175,7 @@ def measure(across: int, rounds: int, *, latency: float = LATENCY) -> Results:
                 relay(endpoints["gcs"], latency, rename=True) as gcs,
             ):
                 bench = Bench(folder, {"s3": s3, "gcs": gcs}, region_of(across), ranges)
-                results.cases = _rounds(bench, rounds)
+                results.cases = _rounds(bench, rounds, tuple(chosen or cases()))
     return results
 
 
@@ -216,8 +221,6 @@ def locate(arguments: list[str]) -> list[Located]:
 
 def _scans(folder: Path) -> dict[str, Located]:
     """Scan files whose fragments are large, which are mostly holes."""
-    from tests.bench.regions.fragments import write_fragments
-
     found = {}
     for frames, fragments, size in ((300, 300, 2**20), (40, 40, 8 * 2**20), (10, 120, 2**20)):
         name = f"{frames} frames, {fragments} fragments of {size >> 20} MiB"
@@ -248,10 +251,10 @@ def tile_ranges(index: Path, table: str, across: int) -> list[tuple[int, int]]:
     return found
 
 
-def _rounds(bench: Bench, rounds: int) -> list[tuple[Case, Measured]]:
+def _rounds(bench: Bench, rounds: int, chosen: Sequence[Case]) -> list[tuple[Case, Measured]]:
     found: dict[Case, Measured] = defaultdict(Measured)
     for number in range(rounds):
-        for case in cases():
+        for case in chosen:
             if found[case].failure is None:
                 print(f"  round {number + 1}: {' '.join(map(str, case))}", file=sys.stderr)
                 _measure(bench, case, found[case])

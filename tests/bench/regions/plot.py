@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
+import matplotlib.ticker
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
@@ -55,6 +56,9 @@ def draw(found: dict[str, Any], target: Path) -> None:
             axes.set_xscale("log")
             left, right = axes.get_xlim()
             axes.set_xlim(left, 4 * right)
+            # the figures stand beside the bars
+            axes.xaxis.set_major_locator(matplotlib.ticker.NullLocator())
+            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
             axes.set_title(f"{title}: {label}", color=TEXT_COLOUR)
             axes.set_yticks(range(len(ROWS)), [row[3] for row in ROWS], color=TEXT_COLOUR)
             axes.tick_params(colors=TEXT_COLOUR, length=0)
