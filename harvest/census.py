@@ -152,7 +152,7 @@ def _drawn(counts: Sequence[Count], title: str) -> Figure:
 
 
 def _shown(group: str) -> str:
-    return group or "not in the index"
+    return group or "not known"
 
 
 def _merged(counts: Iterable[Count]) -> list[Count]:

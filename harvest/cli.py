@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
 from . import __version__
-from .errors import ConfigError, ExitCode, HarvestError, ObjectError
+from .errors import ConfigError, ErrorKind, ExitCode, HarvestError, ObjectError
 
 if TYPE_CHECKING:
     from .census import Grouping
@@ -61,6 +62,12 @@ def main() -> None:
     """
 
 
+_HINTS = {
+    ErrorKind.UNAVAILABLE: ": check the network and --endpoint",
+    ErrorKind.DENIED: ": --credentials sends those of the environment",
+}
+
+
 def _reporting(function: Callable[Parameters, int | None]) -> Callable[Parameters, None]:
     """Turn what a command raises into one message and an exit code."""
 
@@ -74,7 +81,8 @@ def _reporting(function: Callable[Parameters, int | None]) -> Callable[Parameter
             click.echo(f"harvest: {error}", err=True)
             sys.exit(error.exit_code)
         except ObjectError as error:
-            click.echo(f"harvest: {error.kind}: {error.detail}", err=True)
+            hint = _HINTS.get(error.kind, "")
+            click.echo(f"harvest: {error.kind}: {error.detail}{hint}", err=True)
             sys.exit(ExitCode.RUN_AGAIN if error.kind.retryable else ExitCode.WRONG_USE)
         except (KeyboardInterrupt, _Interrupted):
             _report_interruption()
@@ -336,7 +344,7 @@ def query(
     allow_http: bool,
     as_json: bool,
 ) -> int | None:
-    """Run SQL with DuckDB on the tables instances and series in OUTPUT.
+    """Run SQL with DuckDB on the tables instances, series and frames in OUTPUT.
 
     The views dicom_all and dicom_metadata hold the same in the shape of IDC's
     BigQuery tables; dicom_attributes tells where their values come from.
@@ -752,15 +760,18 @@ def _mistakes_told(
     function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Result:
     """Call what takes a URL and the keys of `source`; say what is wrong with these."""
-    from pydantic import ValidationError
-
     try:
         return function(*args, **kwargs)
-    except ValidationError as error:
-        text = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-        raise HarvestError(text) from None
     except ValueError as error:
         raise HarvestError(str(error)) from None
+
+
+def _png_file(dest: str) -> Path:
+    from .destination import local_file
+
+    if not dest.casefold().endswith(".png"):
+        raise HarvestError(f"{dest} is to be a PNG file: name one that ends with .png")
+    return local_file(dest)
 
 
 def _print_object(report: Any) -> None:
@@ -841,12 +852,11 @@ def region(
       harvest region slide.dcm 12000 8000 512 512 --dest patch.png
       harvest region s3://idc-open-data/<series uuid>/ 300 200 512 512 --level 2 --dest patch.png
     """
-    from .destination import local_file
     from .picture import write_png
     from .show import print_json
     from .slides import open_slide
 
-    file = local_file(dest)
+    file = _png_file(dest)
     began = time.monotonic()
     slide = _mistakes_told(
         open_slide,
@@ -921,10 +931,9 @@ def census(
     from .census import census as counted
     from .census import shown, title_of, write_census
     from .config import output_config
-    from .destination import local_file
     from .show import print_json, print_table
 
-    file = None if dest is None else local_file(dest)
+    file = None if dest is None else _png_file(dest)
     found = counted(output_config(output, endpoint, region, allow_http=allow_http), by)
     if file is not None:
         write_census(found, file, title_of(found, output))

@@ -79,8 +79,19 @@ class SourceConfig(Section):
 
 
 def source_of(url: ObjectUrl, given: Mapping[str, Any]) -> SourceConfig:
-    """Describe where a single object lies; its URL tells the cloud, unless `given` does."""
-    return SourceConfig(**{"cloud": "gcs" if url.scheme == "gs" else "aws", **given})
+    """Describe where a single object lies; its URL tells the cloud, unless `given` does.
+
+    Raises
+    ------
+    ValueError
+        A key is none of the config's ``source:``, or has a wrong value.
+    """
+    try:
+        return SourceConfig(**{"cloud": "gcs" if url.scheme == "gs" else "aws", **given})
+    except ValidationError as error:
+        found = error.errors()[0]
+        text = _describe(("source", *found["loc"]), dict(found))
+        raise ValueError(text.removeprefix("source: ")) from None
 
 
 class ReadConfig(Section):

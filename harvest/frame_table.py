@@ -136,13 +136,21 @@ def indexed(index: Index, url: str, size: int) -> FrameRanges:
     try:
         output, names = _files(index)
         rows = [row for name in names for row in rows_of(output, name, url)]
+    except FileNotFoundError:
+        raise HarvestError(
+            f"there is no frame index {_shown(index)}: `harvest frames URL --dest FILE` makes one, "
+            "and so does read.frames in a config"
+        ) from None
     except (OSError, pa.ArrowException) as error:
         raise HarvestError(
             f"{_shown(index)} is no frame index that can be read ({type(error).__name__}): "
             "`harvest frames URL --dest FILE` makes one, and so does read.frames in a config"
         ) from None
     if not rows:
-        raise HarvestError(f"the frame index {_shown(index)} does not know {url}")
+        raise HarvestError(
+            f"the frame index {_shown(index)} does not know {url}: index that object, too, or go "
+            "without an index"
+        )
     row = rows[0]
     if not row.keys() >= set(FRAMES.names):
         raise HarvestError(f"{_shown(index)} lacks columns of a frame index: make it anew")
@@ -182,6 +190,8 @@ def _files(index: Index) -> tuple[Output, list[str]]:
     if url.endswith(".parquet"):
         folder, _, name = url.rpartition("/")
         return open_output(config.model_copy(update={"url": folder or "."})), [name]
+    if Path(url).is_file():
+        raise HarvestError(f"{url} is no frame index: name a .parquet file, or a harvest's folder")
     output = open_output(config)
     tables = finished(output, url)["tables"]
     if "frames" not in tables:

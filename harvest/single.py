@@ -17,7 +17,7 @@ from .patience import RateLimit
 from .rows import Planned
 from .tags import Attribute, Wanted, keyword_of
 from .urls import parse_url
-from .values import Encoding, Unfit, convert
+from .values import BINARY_VRS, Encoding, Unfit, convert
 from .walk import HeaderLimits
 
 SHOWN_VALUE_BYTES: Final = 1024
@@ -40,7 +40,7 @@ class ElementReport:
     items: tuple[tuple[ElementReport, ...], ...] | None = None
     """Of a sequence."""
     problem: str | None = None
-    """Why the value was not converted."""
+    """Why the value is not shown; ``binary`` where nobody could read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,8 @@ def _report(element: Element, encoding: Encoding) -> ElementReport:
     items = value = problem = None
     if element.items is not None:
         items = tuple(_reports(item, inner_encoding(item, encoding)) for item in element.items)
+    elif attribute.vr in BINARY_VRS:
+        problem = "binary"
     else:
         short = element.length <= SHOWN_VALUE_BYTES
         try:

@@ -50,7 +50,7 @@ def open_frames(
 
 
 def read_frames(
-    url: str, numbers: Sequence[int], index: Index | None = None, **source: Any
+    url: str, numbers: int | Sequence[int], index: Index | None = None, **source: Any
 ) -> list[np.ndarray[Any, Any]]:
     """Read and decode some frames of an object, each by its own bytes.
 
@@ -59,7 +59,7 @@ def read_frames(
     url
         ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
     numbers
-        Of the frames, from 1.
+        Of the frames, or of one, from 1.
     index
         A frame index: a file that ``harvest frames URL --dest FILE`` writes, or the output of a
         harvest with ``read.frames``; see `harvest.frame_table.Index`. Without one the object's own
@@ -83,4 +83,5 @@ def read_frames(
     ValueError
         The URL or a key of `source` is wrong.
     """
-    return open_frames(url, index, **source).frames(numbers)
+    wanted = [numbers] if isinstance(numbers, int) else numbers
+    return open_frames(url, index, **source).frames(wanted)

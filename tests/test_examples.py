@@ -80,6 +80,26 @@ def test_offset_table(lab: Lab) -> None:
     assert all(each["requests"] <= 3 for each in ways(found, ours=True))
 
 
+def test_wrong_use(lab: Lab) -> None:
+    slide = url_of(lab, "SM basic offset table")
+    for arguments, message in (
+        (["segments.py", "--endpoint", lab.s3.endpoint], "name the URL"),
+        (["segments.py", slide, "--endpoint", lab.s3.endpoint], "no segmentation"),
+        (["slide_patch.py", slide, "--endpoint", lab.s3.endpoint], "does not lie inside"),
+    ):
+        command = [sys.executable, str(EXAMPLES / arguments[0]), *arguments[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode != 0
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_an_uncompressed_file(lab: Lab) -> None:
+    url = url_of(lab, "CT many")
+    found = run("offset_table", url, "--endpoint", lab.s3.endpoint)
+    assert (found["same"], found["offset_tables"]) == (True, {url: "native"})
+
+
 def test_as_text(lab: Lab) -> None:
     url = url_of(lab, "SM basic offset table")
     command = [sys.executable, str(EXAMPLES / "offset_table.py"), url]

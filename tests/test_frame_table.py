@@ -273,8 +273,12 @@ def test_what_is_no_index(harvests: Harvests, lab: Lab, tmp_path: Path) -> None:
         indexed(harvests.none.output.url, url, size)
     with pytest.raises(HarvestError, match="no finished harvest"):
         indexed(tmp_path / "nothing", url, size)
-    with pytest.raises(HarvestError, match="no frame index that can be read"):
+    with pytest.raises(HarvestError, match="there is no frame index"):
         indexed(tmp_path / "nothing.parquet", url, size)
+    for name, message in (("torn.parquet", "that can be read"), ("notes.txt", "name a .parquet")):
+        (tmp_path / name).write_text("no Parquet")
+        with pytest.raises(HarvestError, match=message):
+            indexed(tmp_path / name, url, size)
     instances = f"{harvests.scan.output.url}/instances/00000.parquet"
     with pytest.raises(HarvestError, match="lacks columns of a frame index"):
         indexed(instances, url, size)

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import ssl
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from harvest.errors import HarvestError, ObjectError
 
 SERIES = "79f38b50-4df4-4358-9271-f28aeac573d7"
 # a slide of cmb_mml, the same on both clouds, with an Extended Offset Table
@@ -41,17 +44,23 @@ class Comparison:
         Of the example.
     urls
         Of the objects, where the command line names none.
+    **more
+        Further options, by name: what `argparse.ArgumentParser.add_argument` takes.
     """
 
-    def __init__(self, description: str | None, urls: list[str]) -> None:
-        parser = argparse.ArgumentParser(description=description)
-        parser.add_argument("urls", nargs="*", default=urls, help="s3://... or gs://...")
+    def __init__(self, description: str | None, urls: list[str], **more: dict[str, Any]) -> None:
+        parser = argparse.ArgumentParser(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("urls", nargs="*", help="s3://bucket/key or gs://bucket/key")
         parser.add_argument("--endpoint", help="an S3-compatible server or GCS emulator")
-        parser.add_argument("--region", type=int, nargs=4, default=(10_000, 10_000, 512, 512))
-        parser.add_argument("--segments", nargs="*", default=["liver", "spleen"])
-        parser.add_argument("--json", action="store_true")
+        for name, option in more.items():
+            parser.add_argument(f"--{name}", **option)
+        parser.add_argument("--json", action="store_true", help="print JSON")
         self.options = parser.parse_args()
-        self.urls: list[str] = self.options.urls
+        if self.options.endpoint and not self.options.urls:
+            parser.error("name the URL of an object of that endpoint: the default is one of IDC's")
+        self.urls: list[str] = self.options.urls or urls
         self.endpoint: str | None = self.options.endpoint
         self.costs: list[Cost] = []
         warnings.simplefilter("ignore")  # pydicom's, of values that are a little odd
@@ -133,6 +142,15 @@ def first_object(url: str, endpoint: str | None = None) -> str:
         Bucket=parts.netloc, Prefix=parts.path.lstrip("/"), MaxKeys=1
     )
     return f"s3://{parts.netloc}/{listed['Contents'][0]['Key']}"
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """End with a line where an object, or what was asked of it, is wrong."""
+    try:
+        yield
+    except (HarvestError, ObjectError, ValueError) as error:
+        sys.exit(f"{error}")
 
 
 @contextmanager

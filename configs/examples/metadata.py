@@ -10,7 +10,7 @@ from io import BytesIO
 from urllib.parse import urlsplit
 
 import pydicom
-from compared import SLIDE, Comparison, opened_by_page, s3_client
+from compared import SLIDE, Comparison, mistakes_told, opened_by_page, s3_client
 
 import harvest
 
@@ -64,4 +64,5 @@ def whole_object(compared: Comparison, url: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_told():
+        main()

@@ -7,7 +7,7 @@ python configs/examples/offset_table.py s3://bucket/a.dcm s3://bucket/b.dcm
 from __future__ import annotations
 
 import pydicom
-from compared import SLIDE, Comparison, opened_by_page
+from compared import SLIDE, Comparison, mistakes_told, opened_by_page
 from pydicom.encaps import parse_basic_offsets
 
 import harvest
@@ -20,8 +20,10 @@ def main() -> None:
     for url in compared.urls:
         with compared.page("is there an offset table?", "pydicom, the whole file"):
             dataset = pydicom.dcmread(opened_by_page(url, compared.endpoint))
-            extended = "ExtendedOffsetTable" in dataset
-            has_table = extended or bool(parse_basic_offsets(dataset.PixelData))
+            encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+            has_table = "ExtendedOffsetTable" in dataset or (
+                encapsulated and bool(parse_basic_offsets(dataset.PixelData))
+            )
         with compared.harvest("is there an offset table?", "harvest.read") as cost:
             report = harvest.read(url, endpoint=compared.endpoint)
             cost.requests, cost.bytes = report.requests, report.bytes_read
@@ -31,4 +33,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_told():
+        main()

@@ -7,7 +7,7 @@ python configs/examples/segments.py s3://bucket/seg.dcm --segments 5 SCT:1020000
 from __future__ import annotations
 
 import highdicom
-from compared import Comparison, first_object, opened_by_page
+from compared import Comparison, first_object, mistakes_told, opened_by_page
 
 import harvest
 
@@ -22,7 +22,8 @@ ORDER BY series_size_MB LIMIT 1 OFFSET 60000
 
 def main() -> None:
     """Read the same segments by highdicom and by harvest, and compare their voxels."""
-    compared = Comparison(__doc__, [])
+    names = {"nargs": "+", "default": ["liver", "spleen"], "help": "numbers, codes or meanings"}
+    compared = Comparison(__doc__, [], segments=names)
     (url,) = compared.urls or [some_segmentation()]
     url = first_object(url, compared.endpoint)
     wanted = [int(each) if each.isdigit() else each for each in compared.options.segments]
@@ -54,4 +55,5 @@ def some_segmentation() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_told():
+        main()

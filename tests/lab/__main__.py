@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 def up(directory: Path) -> int:
     """Start a lab that stays, with a configuration for each cloud."""
     if any(_runs(entry) for entry in _recorded(directory)):
-        print(f"a lab runs in {directory} already; end it with `down` first", file=sys.stderr)
+        command = _end_command(directory)
+        print(f"a lab runs in {directory} already; end it with `{command}` first", file=sys.stderr)
         return 1
     _clear(directory)
     directory.mkdir(parents=True, exist_ok=True)
