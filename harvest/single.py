@@ -15,9 +15,9 @@ from .object_reader import ObjectReader
 from .offsets import Pixels
 from .patience import RateLimit
 from .rows import Planned
-from .tags import Attribute, Wanted, keyword_of
+from .tags import BINARY_VRS, Attribute, Wanted, keyword_of
 from .urls import parse_url
-from .values import BINARY_VRS, Encoding, Unfit, convert
+from .values import Encoding, Unfit, convert
 from .walk import HeaderLimits
 
 SHOWN_VALUE_BYTES: Final = 1024
