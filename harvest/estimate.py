@@ -14,6 +14,7 @@ from typing import Final
 from .cohort import ModalityTotal
 from .config import Config
 from .ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
+from .sizing import expected_workers
 
 EXPECTED_HEADER_BYTES: Final = {
     "ANN": 60_000,
@@ -98,7 +99,7 @@ def estimate_cohort(
         read_requests += read + (firsts if header > FIRST_RANGE_BYTES else 0)
         bytes_read += firsts * max(FIRST_RANGE_BYTES, header)
         bytes_read += (read - firsts) * (header + PIXEL_AREA_BYTES)
-    workers = config.cluster.workers or 8
+    workers = expected_workers(config.cluster)
     in_flight = workers * config.limits.concurrency
     waiting = (list_requests + read_requests) * SECONDS_OF_LATENCY / in_flight
     computing = instances * SECONDS_OF_CPU_PER_OBJECT / workers

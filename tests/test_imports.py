@@ -17,7 +17,12 @@ MODULES = {
 }
 PLACES = {
     "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
-    "distributed": {"harvest.cluster"},
+    "distributed": {
+        "harvest.cluster",
+        "harvest.cluster_class",
+        "harvest.jobs",
+        "harvest.sizing",
+    },
     "duckdb": {"harvest.cohort", "harvest.manifest", "harvest.views"},
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
     "idc_index": {"harvest.idc_index"},
