@@ -15,16 +15,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from uuid import uuid4
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin
+from distributed import (
+    Client,
+    Future,
+    KilledWorker,
+    LocalCluster,
+    Worker,
+    WorkerPlugin,
+    performance_report,
+)
 from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.scheduler import NoWorkerError
 from distributed.versions import VersionMismatchWarning, get_versions
 
 from .config import ClusterConfig
+from .destination import local_file, written_whole
 from .errors import ClusterLost, HarvestError
 from .hosts import is_hidden
 from .jobs import Jobs, security_of, started
@@ -247,6 +258,26 @@ class Cluster:
         """The same, when all have come that a cluster class was asked for."""
         return max(self._workers.slots, self._expected)
 
+    @contextmanager
+    def reported(self, file: Path | None) -> Iterator[None]:
+        """Have Dask report what is done in this block, as HTML, if it ends well.
+
+        Raises
+        ------
+        HarvestError
+            The scheduler is elsewhere, and has no bokeh, or the file cannot be written.
+        """
+        if file is None:
+            yield
+            return
+        with written_whole(file) as unfinished:
+            report = performance_report(filename=str(unfinished), mode="inline")
+            with self._client.as_current(), _report_refused():
+                report.__enter__()
+            yield
+            with self._client.as_current(), _report_refused():
+                report.__exit__(None, None, None)
+
     def ordered(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> Iterator[Result]:
@@ -370,6 +401,26 @@ class Cluster:
         finally:
             # a result that is held is computed again when its worker dies
             future.release()
+
+
+def check_report(file: str | Path) -> Path:
+    """Make sure that a report can be made here, before anything is read; raises `HarvestError`."""
+    if find_spec("bokeh") is None:
+        raise HarvestError("a performance report needs bokeh: pip install 'harvest[report]'")
+    return local_file(file)
+
+
+@contextmanager
+def _report_refused() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise HarvestError(
+            f"the scheduler cannot make a performance report ({error}): install bokeh there, or "
+            "run the same command without it; nothing is read again"
+        ) from None
+    except OSError:
+        raise _scheduler_lost() from None
 
 
 def _scheduler_lost() -> ClusterLost:

@@ -86,6 +86,7 @@ class Jobs:
             self._away.pop(name, None)
             # a job that only seems dead, or was requeued, must not come back beside its successor
             await job.close()
+            job.status = Status.closed
         try:
             # not public: it opens what is specified and not there
             await self.cluster._correct_state()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from .cluster import Cluster, Killed, open_cluster
+from .cluster import Cluster, Killed, check_report, open_cluster
 from .cohort import Cohort, SeriesCohort, resolve_cohort
 from .config import Config, load_config
 from .errors import ExitCode
@@ -24,6 +24,7 @@ from .planning import MOST_PARTITION_ROWS, make_plan
 from .progress import Progress, Silent
 from .publish import clear, publish
 from .reader import PartitionRead, ReadTask, partition_read, read_partition, read_task
+from .record import Recorder
 from .retry import find_retry, publish_retry
 from .table import Part, parts_folder, read_json
 from .union import TableColumns
@@ -71,7 +72,11 @@ def plan(config: Config, progress: Progress | None = None) -> Plan:
 
 
 def run(
-    config: Config | str | Path, progress: Progress | None = None, *, retry_errors: bool = False
+    config: Config | str | Path,
+    progress: Progress | None = None,
+    *,
+    retry_errors: bool = False,
+    performance_report: str | Path | None = None,
 ) -> Outcome:
     """Harvest a cohort, or finish a harvest that was begun.
 
@@ -83,6 +88,8 @@ def run(
         Is told what happens; silent if None.
     retry_errors
         Read the retryable error rows of a complete output again.
+    performance_report
+        File for Dask's own report on the reading, as HTML; none if nothing is read.
 
     Raises
     ------
@@ -92,12 +99,13 @@ def run(
     if not isinstance(config, Config):
         config = load_config(config)
     progress = progress or Silent()
+    report = None if performance_report is None else check_report(performance_report)
     output = open_output(config.output)
     stored = check_output(output, config)
     complete = stored is not None and output.exists(MANIFEST)
     if not complete or retry_errors or _has_parts(stored, output):
         with hold(output, progress.message) as lease:
-            _Run(config, output, lease, progress).finish(retry_errors)
+            _Run(config, output, lease, progress, report).finish(retry_errors)
     return outcome(output, config.limits.max_error_rate)
 
 
@@ -136,14 +144,24 @@ class _Run:
         Of the output.
     progress
         Is told what happens.
+    report
+        File for Dask's report; None for none.
     """
 
-    def __init__(self, config: Config, output: Output, lease: Lease, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: Config,
+        output: Output,
+        lease: Lease,
+        progress: Progress,
+        report: Path | None = None,
+    ) -> None:
         self._config = config
         self._output = output
         self._lease = lease
-        self._progress = progress
+        self._report = report
         self._plan = _planned(config, output, lease, progress)
+        self._progress = Recorder(progress, output, self._plan.identity)
         self._columns = TableColumns(wanted_of(config), header=config.read.with_json)
 
     def finish(self, retry_errors: bool) -> None:
@@ -158,6 +176,8 @@ class _Run:
             retry = find_retry(self._plan, self._output)
             self._read(retry.parts)
             publish_retry(retry, self._plan, self._output, self._columns, self._lease)
+        self._lease.check()
+        self._progress.finish(read_json(self._output, MANIFEST))
 
     def _rows(self, part: Part) -> int:
         return self._plan.partitions[part.partition].rows if part.rows is None else len(part.rows)
@@ -169,7 +189,8 @@ class _Run:
         todo = [part for part in parts if part.name not in done]
         if not todo:
             return
-        with open_cluster(self._config.cluster) as cluster:
+        self._progress.message("waiting for workers")
+        with open_cluster(self._config.cluster) as cluster, cluster.reported(self._report):
             rows = sum(map(self._rows, parts))
             self._progress.begin(rows, rows - sum(map(self._rows, todo)))
             try:
@@ -182,6 +203,7 @@ class _Run:
         known = known_suspects(parts, self._output)
         suspects = [part for part in parts if part.name in known]
         for read in self._results(cluster, [part for part in parts if part.name not in known]):
+            self._progress.workers(cluster.working)
             if isinstance(read, Killed):
                 suspects.append(read.task.part)
             else:
