@@ -136,6 +136,9 @@ def _progress(*, log: bool = False) -> Progress:
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_cluster = click.option(
+    "--cluster", type=click.Path(), metavar="FILE", help="A file whose section cluster: is taken."
+)
 _endpoint = click.option("--endpoint", help="An S3-compatible server or GCS emulator.")
 _region = click.option("--region", help="Region of an S3 bucket.")
 _allow_http = click.option("--allow-http", is_flag=True, help="Allow plain http outside loopback.")
@@ -144,9 +147,10 @@ _allow_http = click.option("--allow-http", is_flag=True, help="Allow plain http 
 @main.command()
 @click.argument("config", type=click.Path())
 @click.option("--dry-run", is_flag=True, help="From the index alone, without network.")
+@_cluster
 @_json
 @_reporting
-def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
+def plan(config: str, dry_run: bool, cluster: str | None, as_json: bool) -> int | None:
     """List the cohort of CONFIG and store the plan in its output.
 
     \b
@@ -157,7 +161,7 @@ def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
     from .config import load_config
     from .show import print_json
 
-    loaded = load_config(config)
+    loaded = load_config(config, cluster)
     _end_on_signals()
     if dry_run:
         from .planning import dry_run as estimated
@@ -214,10 +218,15 @@ def _print_plan(made: Any, output: str) -> None:
 @click.argument("config", type=click.Path())
 @click.option("--retry-errors", is_flag=True, help="Read the retryable error rows again.")
 @click.option("--performance-report", metavar="FILE", help="Write Dask's own report, as HTML.")
+@_cluster
 @_json
 @_reporting
 def run(
-    config: str, retry_errors: bool, performance_report: str | None, as_json: bool
+    config: str,
+    retry_errors: bool,
+    performance_report: str | None,
+    cluster: str | None,
+    as_json: bool,
 ) -> int | None:
     """Harvest the cohort of CONFIG, or finish a harvest that was begun.
 
@@ -228,12 +237,13 @@ def run(
       harvest run configs/lung_phantom.yaml
       harvest run configs/lung_phantom.yaml --retry-errors
       harvest run configs/folder.yaml --performance-report report.html
+      harvest run configs/idc_sample.yaml --cluster configs/slurm/cluster.yaml
     """
     from .config import load_config
     from .runner import run as run_harvest
     from .show import print_json, print_pairs, size_text
 
-    loaded = load_config(config)
+    loaded = load_config(config, cluster)
     _end_on_signals()
     ended = run_harvest(
         loaded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import yaml
@@ -254,6 +254,15 @@ class Config(_Section):
         return {"url": output} if isinstance(output, str) else output
 
 
+class _ClusterFile(_Section):
+    """A file with the cluster alone."""
+
+    cluster: ClusterConfig
+
+
+Parsed = TypeVar("Parsed", bound=_Section)
+
+
 def _check_kinds(cohort: Mapping[str, Any]) -> None:
     kinds = ("sql", "manifest", "prefix")
     given = [name for name in kinds if cohort.get(name) is not None]
@@ -374,19 +383,34 @@ _LATER: dict[Location, str] = {
 }
 
 
-def load_config(path: str | Path) -> Config:
+def load_config(path: str | Path, cluster: str | Path | None = None) -> Config:
     """Read a config file.
+
+    Parameters
+    ----------
+    path
+        Of the config.
+    cluster
+        Path of another file, with a section `cluster:` and nothing else, which is taken instead
+        of the config's own.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, is no YAML, or has mistakes; all of them are listed.
+        A file cannot be read, is no YAML, or has mistakes; all of them are listed.
     """
+    config = parse_config(_text(path), str(path))
+    if cluster is None:
+        return config
+    given = _parse(_ClusterFile, _text(cluster), str(cluster))
+    return config.model_copy(update={"cluster": given.cluster})
+
+
+def _text(path: str | Path) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path} cannot be read: {_os_reason(error)}") from None
-    return parse_config(text, str(path))
 
 
 def _os_reason(error: Exception) -> str:
@@ -396,6 +420,10 @@ def _os_reason(error: Exception) -> str:
 
 def parse_config(text: str, name: str = "config") -> Config:
     """Parse and check the text of a config; raises as `load_config` does."""
+    return _parse(Config, text, name)
+
+
+def _parse(model: type[Parsed], text: str, name: str) -> Parsed:
     lines: dict[Location, int] = {}
     try:
         content = yaml.safe_load(text)
@@ -404,24 +432,25 @@ def parse_config(text: str, name: str = "config") -> Config:
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{name} is no YAML that can be a config: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{name} is no mapping with cohort: and output: (see configs/)")
+        needed = ": and ".join(key for key, f in model.model_fields.items() if f.is_required())
+        raise ConfigError(f"{name} is no mapping with {needed}: (see configs/)")
     mistakes |= {(_line((section,), lines), text) for section, text in _section_mistakes(content)}
     mistakes |= {
         (_line(location, lines), text) for location, text in _read_mistakes(content.get("read"))
     }
     try:
-        config = Config.model_validate(content)
+        parsed = model.model_validate(content)
     except ValidationError as error:
         for found in error.errors():
             location = _shown(found["loc"])
             mistakes.add((_line(location, lines), _describe(location, dict(found))))
-        config = None
-    if mistakes or config is None:
+        parsed = None
+    if mistakes or parsed is None:
         listed = "\n".join(
             f"  line {line}: {text}" if line else f"  {text}" for line, text in sorted(mistakes)
         )
         raise ConfigError(f"{name} has {len(mistakes)} mistake(s):\n{listed}")
-    return config
+    return parsed
 
 
 def _section_mistakes(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
