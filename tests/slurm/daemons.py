@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from tests import conftest
 from tests.lab import servers
 
@@ -51,7 +53,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=2
 JobRequeue=0
 ReturnToService=2
-KillWait=5
+KillWait=15
 OverTimeLimit=0
 MailProg=/bin/true
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first} CPUs=2 RealMemory=6000
@@ -109,9 +111,21 @@ class Slurm:
         printed = self.call("squeue", "-h", "-t", "RUNNING", "-n", name, "-o", "%A")
         return sorted(map(int, printed.split()))
 
+    def leftovers(self, number: int) -> list[int]:
+        """Return the processes of a job that are still there."""
+        wanted = {"SLURM_JOB_ID": str(number), "SLURM_CONF": self.env["SLURM_CONF"]}
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if wanted.items() <= process.environ().items():
+                    found.append(process.pid)
+        return found
+
     def up(self, node: str) -> None:
-        """Bring a node back that was set down."""
-        self.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        """Bring a node back that was set down; one that answers may have come back by itself."""
+        state = self.call("sinfo", "-h", "-n", node, "-o", "%T").strip().rstrip("*")
+        if state in ("down", "drained", "draining"):
+            self.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def down(self, node: str) -> None:
         """Set a node down, as where its machine has failed."""

@@ -86,11 +86,14 @@ def submit(slurm: Slurm, folder: Path, *options: str) -> int:
 
 
 def ended(slurm: Slurm, number: int, folder: Path) -> None:
-    """Wait until a job has completed; one that was queued again need not wait two minutes."""
+    """Wait until a job has completed; one that was queued again need not wait two minutes.
+
+    These are for its processes to end on all nodes: where that is seen, it may begin.
+    """
 
     def completed() -> bool:
         job = slurm.job(number)
-        if job.state == "PENDING" and job.restarts:
+        if job.state == "PENDING" and job.restarts and not slurm.leftovers(number):
             slurm.call("scontrol", "update", f"JobId={number}", "StartTime=now")
         assert job.state not in ("FAILED", "CANCELLED", "TIMEOUT"), (folder / "log").read_text()
         return job.state == "COMPLETED"
