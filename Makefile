@@ -8,7 +8,7 @@ BENCH_STAMP := $(BENCH)/installed
 FUZZ_SECONDS ?= 1800
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lab lab-down bench bench-frames faults chaos fuzz lock clean
+.PHONY: help demo test test-slurm lint format lab lab-down bench bench-frames faults chaos fuzz lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,10 @@ demo: $(STAMP) ## harvest the lab's files from a real S3 and a real GCS server, 
 	$(BIN)/python -m tests.lab.demo
 
 test: $(STAMP) ## run the tests (HARVEST_CORPUS names a folder of more real files)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/slurm
+
+test-slurm: $(STAMP) ## run the tests on a real Slurm of two nodes (Debian: slurmctld slurmd slurm-client munge)
+	$(BIN)/python -m pytest tests/slurm
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .

@@ -139,13 +139,18 @@ def _heed_signals() -> None:
         raise _Interrupted
 
 
-def _progress() -> Progress:
-    from .progress import Bar, Heeding, Silent
+def _progress(*, log: bool = False) -> Progress:
+    """Tell people on a terminal, and a log collector where `log` is true, what happens."""
+    from .progress import Bar, Heeding, Lines, Silent
 
-    return Heeding(Bar() if sys.stderr.isatty() else Silent(), _heed_signals)
+    elsewhere = Lines(sys.stderr) if log else Silent()
+    return Heeding(Bar() if sys.stderr.isatty() else elsewhere, _heed_signals)
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_cluster = click.option(
+    "--cluster", type=click.Path(), metavar="FILE", help="A file whose section cluster: is taken."
+)
 _endpoint = click.option("--endpoint", help="An S3-compatible server or GCS emulator.")
 _region = click.option("--region", help="Region of an S3 bucket.")
 _allow_http = click.option("--allow-http", is_flag=True, help="Allow plain http outside loopback.")
@@ -154,9 +159,10 @@ _allow_http = click.option("--allow-http", is_flag=True, help="Allow plain http 
 @main.command()
 @click.argument("config", type=click.Path())
 @click.option("--dry-run", is_flag=True, help="From the index alone, without network.")
+@_cluster
 @_json
 @_reporting
-def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
+def plan(config: str, dry_run: bool, cluster: str | None, as_json: bool) -> int | None:
     """List the cohort of CONFIG and store the plan in its output.
 
     \b
@@ -167,7 +173,7 @@ def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
     from .config import load_config
     from .show import print_json
 
-    loaded = load_config(config)
+    loaded = load_config(config, cluster)
     _end_on_signals()
     if dry_run:
         from .planning import dry_run as estimated
@@ -177,7 +183,7 @@ def plan(config: str, dry_run: bool, as_json: bool) -> int | None:
         return None
     from .runner import plan as stored_plan
 
-    made = stored_plan(loaded, _progress())
+    made = stored_plan(loaded, _progress(log=True))
     print_json(made) if as_json else _print_plan(made, loaded.output.url)
     return None
 
@@ -229,24 +235,40 @@ def _print_plan(made: Any, output: str) -> None:
 @main.command()
 @click.argument("config", type=click.Path())
 @click.option("--retry-errors", is_flag=True, help="Read the retryable error rows again.")
+@click.option("--performance-report", metavar="FILE", help="Write Dask's own report, as HTML.")
+@_cluster
 @_json
 @_reporting
-def run(config: str, retry_errors: bool, as_json: bool) -> int | None:
+def run(
+    config: str,
+    retry_errors: bool,
+    performance_report: str | None,
+    cluster: str | None,
+    as_json: bool,
+) -> int | None:
     """Harvest the cohort of CONFIG, or finish a harvest that was begun.
+
+    What happens is drawn on a terminal, and otherwise told on stderr as lines of JSON.
 
     \b
     Examples:
       harvest run configs/lung_phantom.yaml
       harvest run configs/lung_phantom.yaml --retry-errors
-      harvest run configs/folder.yaml --json
+      harvest run configs/folder.yaml --performance-report report.html
+      harvest run configs/idc_sample.yaml --cluster configs/slurm/cluster.yaml
     """
     from .config import load_config
     from .runner import run as run_harvest
     from .show import print_json, print_pairs, size_text
 
-    loaded = load_config(config)
+    loaded = load_config(config, cluster)
     _end_on_signals()
-    ended = run_harvest(loaded, _progress(), retry_errors=retry_errors)
+    ended = run_harvest(
+        loaded,
+        _progress(log=True),
+        retry_errors=retry_errors,
+        performance_report=performance_report,
+    )
     if ended.exit_code == ExitCode.TOO_MANY_ERRORS:
         click.echo(
             f"harvest: {sum(ended.errors.values()):,} of {ended.rows:,} objects could not be read, "
@@ -299,7 +321,7 @@ _STATES = {
 def status(
     output: str, endpoint: str | None, region: str | None, allow_http: bool, as_json: bool
 ) -> int | None:
-    """Tell how far the harvest in OUTPUT is, and how it ended.
+    """Tell how far the harvest in OUTPUT is, and how it ended, from any machine.
 
     \b
     Examples:
@@ -321,11 +343,40 @@ def status(
     }
     if found.errors is not None:
         pairs |= {"ok": f"{found.ok:,}", "errors": _errors_text(found.errors)}
+    if found.run is not None:
+        pairs |= _run_pairs(found.run) if found.state == "complete" else _going_pairs(found.run)
     if found.sample is not None:
         pairs["sample"] = f"the {found.sample} largest instances of each series"
     pairs["missing objects"] = f"{found.missing:,}"
     print_pairs(pairs)
     return None
+
+
+def _going_pairs(told: Any) -> dict[str, str]:
+    """Describe a run that goes on, as it told last."""
+    from .show import time_text
+
+    left = "" if told.seconds_left is None else time_text(told.seconds_left)
+    rate = "" if told.rate is None else f"{told.rate:,.0f} instances/s"
+    return {"workers": f"{told.workers:,}", "rate": rate, "time left": left, "as of": told.told}
+
+
+def _run_pairs(told: Any) -> dict[str, str]:
+    """Describe what a harvest took."""
+    from .show import size_text, time_text
+
+    return {
+        "requests": f"{told.requests:,}, {told.retries:,} of them again after a fault",
+        "bytes read": size_text(told.bytes_read),
+        "workers": f"{told.most_workers:,}",
+        "wall time": time_text(told.wall_seconds),
+        "worker time": f"{time_text(told.worker_seconds)}, {time_text(told.cpu_seconds)} of CPU",
+        "slowest partitions": ", ".join(
+            f"{slow.partition} ({time_text(slow.seconds)})" for slow in told.slowest[:3]
+        ),
+        "in a cloud": f"about {told.cost.workers:.2f} USD, and {told.cost.requests:.2f} USD for "
+        "requests where their bucket's owner does not pay",
+    }
 
 
 @main.command()

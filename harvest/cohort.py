@@ -56,6 +56,10 @@ class BucketShare:
     """Of the current index."""
 
 
+SERIES_TO_SORT: Final = 100_000
+"""At once, with all columns of the index."""
+
+
 class SeriesCohort:
     """Series of the IDC index.
 
@@ -115,28 +119,59 @@ class SeriesCohort:
         rows
             Of a batch, at most.
         """
-        reader = self._connection.execute(
+        self._connection.execute(
             f"""
-            SELECT s.* EXCLUDE (is_current), cloud,
+            CREATE OR REPLACE TEMP TABLE placed AS
+            SELECT crdc_series_uuid, cloud, is_current,
                    CASE cloud WHEN 'gcs' THEN 'gs://' || {_gcs_bucket_in_sql()}
                               ELSE 's3://' || aws_bucket END || '/' || crdc_series_uuid AS prefix
-            FROM all_series s JOIN picked USING (crdc_series_uuid)
-            ORDER BY prefix
+            FROM all_series JOIN picked USING (crdc_series_uuid)
             """
-        ).to_arrow_reader(rows)
-        for batch in reader:
-            urls = [
-                idc_series_url(bucket, uuid, cloud)
-                for bucket, uuid, cloud in zip(
-                    *(
-                        batch.column(name).to_pylist()
-                        for name in ("aws_bucket", "crdc_series_uuid", "cloud")
-                    ),
-                    strict=True,
-                )
-            ]
-            if urls:
-                yield batch.drop_columns(["cloud", "prefix"]), urls
+        )
+        for span in self._spans():
+            reader = self._connection.execute(
+                f"""
+                SELECT s.*, cloud, prefix FROM {self._source()} s
+                JOIN (SELECT * EXCLUDE (is_current) FROM placed WHERE {span})
+                USING (crdc_series_uuid) ORDER BY prefix
+                """
+            ).to_arrow_reader(rows)
+            for batch in reader:
+                urls = [
+                    idc_series_url(bucket, uuid, cloud)
+                    for bucket, uuid, cloud in zip(
+                        *(
+                            batch.column(name).to_pylist()
+                            for name in ("aws_bucket", "crdc_series_uuid", "cloud")
+                        ),
+                        strict=True,
+                    )
+                ]
+                if urls:
+                    yield batch.drop_columns(["cloud", "prefix"]), urls
+
+    def _source(self) -> str:
+        """Return where the columns of the cohort's series are; without prior ones it is cheaper."""
+        row = self._connection.execute("SELECT bool_and(is_current) FROM placed").fetchone()
+        current = row is not None and row[0]
+        return '"index"' if current else "(SELECT * EXCLUDE (is_current) FROM all_series)"
+
+    def _spans(self) -> Iterator[str]:
+        """Yield conditions on the prefix, in its order, each of few enough series.
+
+        Sorting all columns of all of IDC at once would take two gigabytes.
+        """
+        cuts = self._connection.execute(
+            f"""
+            SELECT prefix FROM (SELECT prefix, row_number() OVER (ORDER BY prefix) AS n FROM placed)
+            WHERE n % {SERIES_TO_SORT} = 0 ORDER BY prefix
+            """
+        ).fetchall()
+        after = ""
+        for (cut,) in cuts:
+            yield f"prefix > {quoted(after)} AND prefix <= {quoted(cut)}"
+            after = cut
+        yield f"prefix > {quoted(after)}"
 
     def schema(self) -> pa.Schema:
         """Return the names and types of the index's columns."""

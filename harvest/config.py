@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
 import yaml
 from pydantic import (
     BaseModel,
     ByteSize,
+    ConfigDict,
     Field,
     FilePath,
     NonNegativeInt,
@@ -24,7 +24,9 @@ from pydantic import (
 )
 
 from .audit_config import AuditConfig, audit_mistakes
+from .cluster_class import import_class, option_mistakes
 from .errors import ConfigError
+from .hosts import is_link_local, is_loopback
 from .profile import resolve
 from .section import Section
 from .urls import ObjectUrl, is_idc, parse_url
@@ -132,25 +134,85 @@ class TlsConfig(Section):
     key: FilePath
 
 
-class ClusterConfig(Section):
-    """Where the work is done: workers on this machine, or a running scheduler."""
+class ScaleConfig(Section):
+    """How many workers a cluster class is asked for: a number, or between two as work comes."""
 
     workers: PositiveInt | None = None
-    """Worker processes on this machine."""
+    """So many, from the beginning to the end."""
+    minimum: NonNegativeInt = 0
+    """Fewest, where the number follows the work."""
+    maximum: PositiveInt | None = None
+    """Most, where the number follows the work."""
+
+    @property
+    def most(self) -> int:
+        """Return how many workers there will be at most."""
+        most = self.workers or self.maximum
+        assert most is not None
+        return most
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ScaleConfig:
+        if (self.workers is None) == (self.maximum is None):
+            raise ValueError("needs workers: n, or maximum: n with or without minimum: m")
+        if self.minimum > self.most:
+            raise ValueError(f"minimum {self.minimum} is more than {self.most}")
+        return self
+
+
+class ClusterConfig(Section):
+    """Where the work is done: here, on a running scheduler, or on workers that a class starts."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    workers: PositiveInt | None = None
+    """Worker processes on this machine; as many as its CPUs and memory bear where nothing is said
+    of the cluster at all."""
     address: str | None = None
     """Address of a running Dask scheduler, such as tls://host:8786."""
+    cluster_class: str | None = Field(default=None, alias="class")
+    """Import path of a Dask cluster class, such as dask_jobqueue.SLURMCluster."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the class."""
+    scale: ScaleConfig | None = None
+    """How many workers the class is asked for."""
     tls: TlsConfig | None = None
-    """Certificates for a tls:// address."""
+    """Certificates of driver, scheduler and workers: for a tls:// address, and for a class."""
     allow_insecure: bool = False
-    """Allow a tcp:// scheduler outside loopback."""
+    """Allow a scheduler that is reached without TLS from outside this machine."""
+    no_workers_seconds: PositiveFloat | None = None
+    """Longest time without any worker; a minute or two by default, an hour for a class, whose
+    workers may wait in a queue."""
+
+    @property
+    def exposed(self) -> bool:
+        """Whether a scheduler of ours may be reached from outside this machine."""
+        return self.tls is not None or self.allow_insecure
+
+    @property
+    def most_workers(self) -> int | None:
+        """Return how many workers there will be at most, None where that is not known."""
+        return self.scale.most if self.scale else self.workers
+
+    @field_validator("cluster_class")
+    @classmethod
+    def _is_a_cluster_class(cls, path: str | None) -> str | None:
+        if path is not None:
+            import_class(path)
+        return path
 
     @model_validator(mode="after")
     def _one_place(self) -> ClusterConfig:
-        _check_place({"workers": self.workers, "address": self.address})
+        _check_place(self.model_dump())
         if self.address is not None:
             _check_scheduler(self.address, self.allow_insecure)
             if self.address.startswith("tls://") and self.tls is None:
                 raise ValueError("a tls:// address needs tls: {ca_file, cert, key}")
+        if self.cluster_class is not None:
+            found = import_class(self.cluster_class)
+            mistakes = list(option_mistakes(found, self.options, exposed=self.exposed))
+            if mistakes:
+                raise ValueError("; ".join(mistakes))
         return self
 
 
@@ -169,6 +231,8 @@ class LimitsConfig(Section):
     """Longest time for one object, retries included."""
     retries: NonNegativeInt = 5
     """Tries again after a fault that may pass."""
+    partition_rows: int | None = Field(default=None, ge=1, le=2000)
+    """Objects of one partition; by default a few partitions for each worker, of 64 to 2,000."""
 
 
 class OutputConfig(Section):
@@ -207,6 +271,15 @@ class Config(Section):
         return {"url": output} if isinstance(output, str) else output
 
 
+class _ClusterFile(Section):
+    """A file with the cluster alone."""
+
+    cluster: ClusterConfig
+
+
+Parsed = TypeVar("Parsed", bound=Section)
+
+
 def _check_kinds(cohort: Mapping[str, Any]) -> None:
     kinds = ("sql", "manifest", "prefix")
     given = [name for name in kinds if cohort.get(name) is not None]
@@ -238,8 +311,15 @@ def _check_output(output: Mapping[str, Any]) -> None:
 
 
 def _check_place(cluster: Mapping[str, Any]) -> None:
-    if cluster.get("workers") is not None and cluster.get("address") is not None:
-        raise ValueError("needs workers or address, not both")
+    kinds = ("workers", "address", "class")
+    given = [name for name in kinds if cluster.get(name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"needs one of workers, address and class, found {' and '.join(given)}")
+    if "class" in given and cluster.get("scale") is None:
+        raise ValueError("a class needs scale: {workers: n}, or {minimum: m, maximum: n}")
+    for name in ("options", "scale"):
+        if cluster.get(name) and "class" not in given:
+            raise ValueError(f"{name} is for a class, and none is named")
 
 
 def output_config(
@@ -309,7 +389,7 @@ def check_endpoint(endpoint: str, *, allow_http: bool) -> None:
         raise ValueError(f"endpoint {endpoint!r} is no http:// or https:// URL")
     if allow_http:
         return
-    if _is_link_local(parts.hostname):
+    if is_link_local(parts.hostname):
         raise ValueError(f"endpoint {endpoint} is link-local; set allow_http: true if you mean it")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError(
@@ -326,28 +406,6 @@ def _has_port(parts: SplitResult) -> bool:
         return False
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Parse a host that is an address; an IPv4 one written as IPv6 is what it is."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _is_link_local(host: str) -> bool:
-    address = _address(host)
-    return address.is_link_local if address else host == "metadata.google.internal"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's loopback."""
-    address = _address(host)
-    if address is not None:
-        return address.is_loopback
-    return host == "localhost" or host.endswith(".localhost")
-
-
 def _check_scheduler(address: str, allow_insecure: bool) -> None:
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "tls") or not parts.hostname or not _has_port(parts):
@@ -359,27 +417,34 @@ def _check_scheduler(address: str, allow_insecure: bool) -> None:
         )
 
 
-_LATER: dict[Location, str] = {
-    ("cluster", "class"): "other cluster classes are not in this version: start the scheduler "
-    "yourself and name its address",
-    ("cluster", "options"): "other cluster classes are not in this version",
-    ("cluster", "scale"): "other cluster classes are not in this version",
-}
-
-
-def load_config(path: str | Path) -> Config:
+def load_config(path: str | Path, cluster: str | Path | None = None) -> Config:
     """Read a config file.
+
+    Parameters
+    ----------
+    path
+        Of the config.
+    cluster
+        Path of another file, with a section `cluster:` and nothing else, which is taken instead
+        of the config's own.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, is no YAML, or has mistakes; all of them are listed.
+        A file cannot be read, is no YAML, or has mistakes; all of them are listed.
     """
+    config = parse_config(_text(path), str(path))
+    if cluster is None:
+        return config
+    given = _parse(_ClusterFile, _text(cluster), str(cluster))
+    return config.model_copy(update={"cluster": given.cluster})
+
+
+def _text(path: str | Path) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path} cannot be read: {_os_reason(error)}") from None
-    return parse_config(text, str(path))
 
 
 def _os_reason(error: Exception) -> str:
@@ -389,6 +454,10 @@ def _os_reason(error: Exception) -> str:
 
 def parse_config(text: str, name: str = "config") -> Config:
     """Parse and check the text of a config; raises as `load_config` does."""
+    return _parse(Config, text, name)
+
+
+def _parse(model: type[Parsed], text: str, name: str) -> Parsed:
     lines: dict[Location, int] = {}
     try:
         content = yaml.safe_load(text)
@@ -397,7 +466,8 @@ def parse_config(text: str, name: str = "config") -> Config:
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{name} is no YAML that can be a config: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{name} is no mapping with cohort: and output: (see configs/)")
+        needed = ": and ".join(key for key, f in model.model_fields.items() if f.is_required())
+        raise ConfigError(f"{name} is no mapping with {needed}: (see configs/)")
     mistakes |= {(_line((section,), lines), text) for section, text in _section_mistakes(content)}
     mistakes |= {
         (_line(location, lines), text) for location, text in _read_mistakes(content.get("read"))
@@ -406,18 +476,18 @@ def parse_config(text: str, name: str = "config") -> Config:
         (_line(location, lines), text) for location, text in audit_mistakes(content.get("audit"))
     }
     try:
-        config = Config.model_validate(content)
+        parsed = model.model_validate(content)
     except ValidationError as error:
         for found in error.errors():
             location = _shown(found["loc"])
             mistakes.add((_line(location, lines), _describe(location, dict(found))))
-        config = None
-    if mistakes or config is None:
+        parsed = None
+    if mistakes or parsed is None:
         listed = "\n".join(
             f"  line {line}: {text}" if line else f"  {text}" for line, text in sorted(mistakes)
         )
         raise ConfigError(f"{name} has {len(mistakes)} mistake(s):\n{listed}")
-    return config
+    return parsed
 
 
 def _section_mistakes(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -493,8 +563,6 @@ def _line(location: Location, lines: Mapping[Location, int]) -> int:
 
 def _describe(location: Location, found: dict[str, Any]) -> str:
     where = _dotted(location)
-    if location in _LATER:
-        return f"{where}: {_LATER[location]}"
     if found["type"] == "extra_forbidden":
         return f"{where} is no key of the config{_suggestion(location)}"
     if found["type"] == "missing":
@@ -510,7 +578,7 @@ def _suggestion(location: Location) -> str:
             section = _section_in(field.annotation) if field is not None else None
     if section is None:
         return ""
-    names = list(section.model_fields)
+    names = [field.alias or name for name, field in section.model_fields.items()]
     near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else f" (known here: {', '.join(names)})"
 

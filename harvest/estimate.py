@@ -14,6 +14,7 @@ from typing import Final
 from .cohort import ModalityTotal
 from .config import Config, FramesWanted
 from .ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
+from .sizing import expected_workers
 
 EXPECTED_HEADER_BYTES: Final = {
     "ANN": 60_000,
@@ -128,7 +129,7 @@ def estimate_cohort(
         if config.read.with_frames:
             read_requests += TABLE_REQUESTS * min(read, total.compressed_instances)
             bytes_read += int(TABLE_SHARE * total.compressed_bytes)
-    workers = config.cluster.workers or 8
+    workers = expected_workers(config.cluster)
     in_flight = workers * config.limits.concurrency
     waiting = (list_requests + read_requests) * SECONDS_OF_LATENCY / in_flight
     computing = instances * SECONDS_OF_CPU_PER_OBJECT / workers

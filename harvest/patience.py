@@ -42,6 +42,26 @@ class RateLimit:
         return max(0.0, turn - now)
 
 
+class _Count:
+    """Counts what the threads of this process do."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        with self._lock:
+            self.value += 1
+
+
+_RETRIES: Final = _Count()
+
+
+def process_retries() -> int:
+    """Return how many requests this process has made again so far, of whatever it read."""
+    return _RETRIES.value
+
+
 class Patience:
     """When to give up on one object, or on one listing.
 
@@ -94,4 +114,5 @@ class Patience:
             max(0.0, self._deadline - time.monotonic()),
         )
         self._borne += 1
+        _RETRIES.add()
         time.sleep(random.uniform(0, longest))

@@ -41,6 +41,7 @@ from .listing import (
 from .output import Output
 from .plan import PLAN_FILE, Difference, Partition, Plan, asked
 from .schema import FORMAT_VERSION
+from .sizing import expected_workers
 from .store.protocol import Listed
 from .table import (
     PARTS,
@@ -159,8 +160,10 @@ def make_plan(
 
 
 def _partition_rows(instances: int, config: Config) -> int:
-    """Choose the rows of a partition: a few for each worker, none too long."""
-    share = instances // (PARTITIONS_PER_WORKER * (config.cluster.workers or 8))
+    """Choose the rows of a partition: a few for each worker, none too long, or as configured."""
+    if config.limits.partition_rows is not None:
+        return config.limits.partition_rows
+    share = instances // (PARTITIONS_PER_WORKER * expected_workers(config.cluster))
     return max(LEAST_PARTITION_ROWS, min(MOST_PARTITION_ROWS, share))
 
 

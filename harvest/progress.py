@@ -1,14 +1,21 @@
-"""What a person sees while the work goes on: a bar on a terminal, nothing elsewhere."""
+"""What is told while the work goes on: a bar on a terminal, lines of JSON to a log collector."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
+from .meter import Meter
 from .reader import PartitionRead
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+LINE_SECONDS: Final = 10.0
+"""Between two lines of a log."""
 
 
 class Progress(Protocol):
@@ -20,6 +27,10 @@ class Progress(Protocol):
 
     def begin(self, rows: int, done: int) -> None:
         """Reading begins; `done` of the plan's `rows` were read by an earlier run."""
+        ...
+
+    def workers(self, count: int) -> None:
+        """So many partitions are read at once now."""
         ...
 
     def partition(self, part: PartitionRead) -> None:
@@ -38,6 +49,9 @@ class Silent:
         """Say nothing."""
 
     def begin(self, rows: int, done: int) -> None:
+        """Say nothing."""
+
+    def workers(self, count: int) -> None:
         """Say nothing."""
 
     def partition(self, part: PartitionRead) -> None:
@@ -69,6 +83,7 @@ class Bar:
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[read]} read"),
             TextColumn("{task.fields[errors]} errors"),
+            TextColumn("{task.fields[workers]} workers"),
             TimeRemainingColumn(),
             console=self._console,
         )
@@ -84,8 +99,13 @@ class Bar:
         """Draw the bar."""
         self._progress.start()
         self._task = self._progress.add_task(
-            "reading headers", total=rows, completed=done, rate="", read="0 B", errors=0
+            "reading headers", total=rows, completed=done, rate="", read="0 B", errors=0, workers=0
         )
+
+    def workers(self, count: int) -> None:
+        """Show how many there are."""
+        assert self._task is not None
+        self._progress.update(self._task, workers=count)
 
     def partition(self, part: PartitionRead) -> None:
         """Move the bar on."""
@@ -106,6 +126,71 @@ class Bar:
     def end(self) -> None:
         """Leave the bar as it is."""
         self._progress.stop()
+
+
+class Lines:
+    """One JSON object a line: what is done, left and wrong, now and then; ``event`` names the kind.
+
+    Parameters
+    ----------
+    file
+        Such as stderr.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._meter = Meter(0, 0)
+        self._workers = 0
+        self._written = 0.0
+
+    def message(self, text: str) -> None:
+        """Write the step that begins."""
+        self._write("step", text=text)
+
+    def begin(self, rows: int, done: int) -> None:
+        """Write how much is to be read."""
+        self._meter = Meter(rows, done)
+        self._write_meter("begin")
+
+    def workers(self, count: int) -> None:
+        """Remember it for the next line."""
+        self._workers = count
+
+    def partition(self, part: PartitionRead) -> None:
+        """Write how far it is, unless that was just done."""
+        self._meter.add(part)
+        if time.monotonic() - self._written > LINE_SECONDS:
+            self._write_meter("progress")
+
+    def end(self) -> None:
+        """Write how far it came."""
+        self._write_meter("end")
+
+    def _write_meter(self, event: str) -> None:
+        self._written = time.monotonic()
+        meter = self._meter
+        self._write(
+            event,
+            rows=meter.rows,
+            done=meter.done,
+            errors=dict(meter.errors),
+            requests=meter.requests,
+            retries=meter.retries,
+            bytes_read=meter.bytes_read,
+            workers=self._workers,
+            rate=_rounded(meter.rate),
+            seconds_left=_rounded(meter.seconds_left),
+        )
+
+    def _write(self, event: str, **content: Any) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": event, **content}, ensure_ascii=False)
+        self._file.write(f"{line}\n")
+        self._file.flush()
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
 
 
 class Heeding:
@@ -131,6 +216,10 @@ class Heeding:
     def begin(self, rows: int, done: int) -> None:
         """Pass it on."""
         self._progress.begin(rows, done)
+
+    def workers(self, count: int) -> None:
+        """Pass it on."""
+        self._progress.workers(count)
 
     def partition(self, part: PartitionRead) -> None:
         """Pass it on, and look up."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 from typing import Final
@@ -25,7 +26,7 @@ from .fetch import Traffic
 from .object_reader import ObjectReader, Reading
 from .outage import Outage
 from .output import Output, open_output
-from .patience import RateLimit
+from .patience import RateLimit, process_retries
 from .plan import wanted_of
 from .ranges import FirstRanges
 from .rows import Planned, Row
@@ -72,6 +73,12 @@ class PartitionRead:
     requests: int
     seconds: float
     """Wall time on the worker."""
+    cpu_seconds: float = 0.0
+    """Of the worker's process meanwhile."""
+    retries: int = 0
+    """Requests of the worker's process that it made again meanwhile."""
+    host: str = ""
+    """Of the worker."""
 
 
 def read_task(config: Config, output: Output, part: Part) -> ReadTask:
@@ -117,7 +124,7 @@ def read_partition(task: ReadTask) -> PartitionRead:
 
 
 def _read_partition(task: ReadTask) -> PartitionRead:
-    begun = time.monotonic()
+    begun, cpu, retries = time.monotonic(), time.process_time(), process_retries()
     output = open_output(task.output)
     part = task.part
     if not output.exists(partition_name(part.partition)):
@@ -131,7 +138,12 @@ def _read_partition(task: ReadTask) -> PartitionRead:
     frames = task.frames != "none"
     table = table_of(rows, instances_schema(attributes, header=task.header, frames=frames))
     write_part(output, part, table)
-    return partition_read(part.partition, table, time.monotonic() - begun)
+    return replace(
+        partition_read(part.partition, table, time.monotonic() - begun),
+        cpu_seconds=time.process_time() - cpu,
+        retries=process_retries() - retries,
+        host=socket.gethostname(),
+    )
 
 
 class _RareCollections:

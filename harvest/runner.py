@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from .carry import Beside, can_carry, carry_over, join
-from .cluster import Cluster, Killed, open_cluster
+from .cluster import Cluster, Killed, check_report, open_cluster
 from .cohort import Cohort, SeriesCohort, resolve_cohort
 from .config import Config, OutputConfig, load_config
 from .errors import ConfigError, ExitCode
@@ -25,6 +25,7 @@ from .planning import MOST_PARTITION_ROWS, make_plan
 from .progress import Progress, Silent
 from .publish import clear, publish
 from .reader import PartitionRead, ReadTask, partition_read, read_partition, read_task
+from .record import Recorder
 from .retry import find_retry, publish_retry
 from .table import Part, parts_folder, read_json
 from .union import TableColumns
@@ -78,6 +79,7 @@ def run(
     *,
     retry_errors: bool = False,
     carry_from: OutputConfig | None = None,
+    performance_report: str | Path | None = None,
 ) -> Outcome:
     """Harvest a cohort, or finish a harvest that was begun.
 
@@ -91,6 +93,8 @@ def run(
         Read the retryable error rows of a complete output again.
     carry_from
         A finished harvest: what it tells of unchanged objects is not read again.
+    performance_report
+        File for Dask's own report on the reading, as HTML; none if nothing is read.
 
     Raises
     ------
@@ -101,12 +105,13 @@ def run(
         config = load_config(config)
     _check_no_audit(config)
     progress = progress or Silent()
+    report = None if performance_report is None else check_report(performance_report)
     output = open_output(config.output)
     stored = check_output(output, config)
     complete = stored is not None and output.exists(MANIFEST)
     if not complete or retry_errors or _has_parts(stored, output):
         with hold(output, progress.message) as lease:
-            _Run(config, output, lease, progress).finish(retry_errors, carry_from)
+            _Run(config, output, lease, progress, report).finish(retry_errors, carry_from)
     return outcome(output, config.limits.max_error_rate)
 
 
@@ -153,14 +158,24 @@ class _Run:
         Of the output.
     progress
         Is told what happens.
+    report
+        File for Dask's report; None for none.
     """
 
-    def __init__(self, config: Config, output: Output, lease: Lease, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: Config,
+        output: Output,
+        lease: Lease,
+        progress: Progress,
+        report: Path | None = None,
+    ) -> None:
         self._config = config
         self._output = output
         self._lease = lease
-        self._progress = progress
+        self._report = report
         self._plan = _planned(config, output, lease, progress)
+        self._progress = Recorder(progress, output, self._plan.identity)
         read = config.read
         self._columns = TableColumns(
             wanted_of(config), header=read.with_json, frames=read.with_frames
@@ -178,6 +193,8 @@ class _Run:
             retry = find_retry(self._plan, self._output)
             self._read(retry.parts)
             publish_retry(retry, self._plan, self._output, self._columns, self._lease)
+        self._lease.check()
+        self._progress.finish(read_json(self._output, MANIFEST))
 
     def _read_all(self, carry_from: OutputConfig | None) -> None:
         """Read every partition, as far as an earlier harvest does not tell it."""
@@ -206,7 +223,8 @@ class _Run:
         todo = [part for part in parts if part.name not in done]
         if not todo:
             return
-        with open_cluster(self._config.cluster) as cluster:
+        self._progress.message("waiting for workers")
+        with open_cluster(self._config.cluster) as cluster, cluster.reported(self._report):
             rows = sum(map(self._rows, parts))
             self._progress.begin(rows, rows - sum(map(self._rows, todo)))
             try:
@@ -219,6 +237,7 @@ class _Run:
         known = known_suspects(parts, self._output)
         suspects = [part for part in parts if part.name in known]
         for read in self._results(cluster, [part for part in parts if part.name not in known]):
+            self._progress.workers(cluster.working)
             if isinstance(read, Killed):
                 suspects.append(read.task.part)
             else:

@@ -10,6 +10,7 @@ from .errors import OutputError
 from .lease import LEASE
 from .output import MANIFEST, open_output
 from .plan import load_plan
+from .record import RunRecord, read_record
 from .snapshots import newest
 from .table import parts_folder, read_json
 
@@ -28,13 +29,15 @@ class Status:
     done: int
     """Rows that were read."""
     ok: int | None = None
-    """Rows with status ok; None until complete."""
+    """Rows with status ok, of a run that goes on as it told last; None where nothing is told."""
     errors: dict[str, int] | None = None
-    """Rows by kind of error; None until complete."""
+    """Rows by kind of error; likewise."""
     sample: int | None = None
     missing: int = 0
     """Objects that the index counts and the listing lacked."""
     surplus: int = 0
+    run: RunRecord | None = None
+    """What the runs told of themselves: speed, workers, traffic, times; None where nothing."""
 
 
 def read_status(location: str | OutputConfig) -> Status:
@@ -57,6 +60,8 @@ def read_status(location: str | OutputConfig) -> Status:
     if plan is None:
         raise OutputError(f"{output.location} holds no harvest: `harvest run CONFIG` begins one")
     sample = plan.asked["cohort"].get("sample")
+    told = read_record(output, plan.identity)
+    about = (sample, plan.missing, plan.surplus, told)
     if output.exists(MANIFEST):
         manifest = read_json(output, MANIFEST)
         return Status(
@@ -66,15 +71,12 @@ def read_status(location: str | OutputConfig) -> Status:
             plan.rows,
             manifest["ok"],
             manifest["errors"],
-            sample,
-            plan.missing,
-            plan.surplus,
+            *about,
         )
     parts = set(output.names(parts_folder(plan.identity)))
     done = sum(p.rows for p in plan.partitions if plan.part(p.number).name in parts)
     # a lease that nobody renews any more looks the same: who runs again will tell
     held = output.exists(LEASE)
     state: State = "running" if held else "unfinished" if parts else "planned"
-    return Status(
-        output.location, state, plan.rows, done, None, None, sample, plan.missing, plan.surplus
-    )
+    ok, errors = (told.ok, dict(told.errors)) if told else (None, None)
+    return Status(output.location, state, plan.rows, done, ok, errors, *about)

@@ -122,6 +122,13 @@ def harvest(
     )
 
 
+def messages(ended: subprocess.CompletedProcess[str]) -> str:
+    """Return what a command said on stderr, but for the lines of JSON that tell its progress."""
+    return "".join(
+        line for line in ended.stderr.splitlines(keepends=True) if not line.startswith('{"time"')
+    )
+
+
 # --- data ------------------------------------------------------------------------------------
 
 

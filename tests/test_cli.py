@@ -134,7 +134,7 @@ def test_run_prints_one_json_document(
 ) -> None:
     output, ended = finished
     assert ended.returncode == 0
-    assert ended.stderr == ""
+    assert conftest.messages(ended) == ""
     found = json.loads(ended.stdout)
     assert found["rows"] == found["ok"] == 6
     assert found["output"] == str(output)
@@ -205,7 +205,7 @@ def test_text_results(finished: tuple[Path, subprocess.CompletedProcess[str]]) -
 
 def test_plan_as_json(lab: Lab, tmp_path: Path) -> None:
     ended = conftest.harvest("plan", lab_config(lab, tmp_path), "--json")
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, conftest.messages(ended)) == (0, "")
     found = json.loads(ended.stdout)
     assert (found["rows"], found["series"], found["missing"], found["surplus"]) == (6, 1, 0, 0)
     assert re.fullmatch("[0-9a-f]{64}", found["identity"])
@@ -355,6 +355,36 @@ def test_a_pipe_that_closes_early(
 # --- progress --------------------------------------------------------------------------------
 
 
+def test_without_a_terminal_progress_is_lines_of_json(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    told = [json.loads(line) for line in finished[1].stderr.splitlines()]
+    assert [each["event"] for each in told] == ["step", "step", "begin", "end", "step"]
+    assert (told[2]["rows"], told[2]["done"], told[3]["done"]) == (6, 0, 6)
+    assert told[3]["requests"] == 6
+    assert "secret" not in finished[1].stderr.lower()
+
+
+def test_a_finished_harvest_tells_what_it_took(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    ended = conftest.harvest("status", finished[0])
+    for text in ("requests", "6, 0 of them again", "wall time", "slowest partitions", "USD"):
+        assert text in ended.stdout
+
+
+def test_dasks_own_report(lab: Lab, scheduler: str, tmp_path: Path) -> None:
+    config = lab_config(lab, tmp_path, scheduler)
+    inside = tmp_path / "out" / "report.html"
+    file = tmp_path / "report.html"
+    ended = conftest.harvest("run", config, "--json", "--performance-report", file)
+    assert (ended.returncode, conftest.messages(ended)) == (0, "")
+    assert "Dask Performance Report" in file.read_text()
+    refused = conftest.harvest("run", config, "--performance-report", inside)
+    assert refused.returncode == 1
+    assert "is part of the harvest" in refused.stderr
+
+
 def test_progress_is_drawn_on_a_terminal_and_never_on_stdout(
     lab: Lab, scheduler: str, tmp_path: Path
 ) -> None:
@@ -420,7 +450,7 @@ def test_an_interrupted_run_goes_on(
     config.write_text(json.dumps(content))
     listings = len(s3_gate.of("list-type"))
     ended = conftest.harvest("run", config, "--json")
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, conftest.messages(ended)) == (0, "")
     assert json.loads(ended.stdout)["rows"] == 1230
     assert len(s3_gate.of("list-type")) == listings
 
@@ -604,7 +634,7 @@ def test_a_private_bucket_with_the_environments_credentials(
         "AWS_SECRET_ACCESS_KEY": servers.S3_SECRET_KEY,
     }
     ended = conftest.harvest("run", config, "--json", env=conftest.environment(**secrets))
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, conftest.messages(ended)) == (0, "")
     assert json.loads(ended.stdout)["ok"] == 24
     written = b"".join(conftest.tree(tmp_path / "out").values())
     for secret in secrets.values():

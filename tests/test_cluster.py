@@ -21,7 +21,7 @@ from distributed import Client, LocalCluster
 from harvest import cluster as module
 from harvest.cluster import IN_FLIGHT_PER_SLOT, Cluster, Killed, open_cluster
 from harvest.config import ClusterConfig
-from harvest.errors import ClusterLost, ExitCode
+from harvest.errors import ClusterLost, ExitCode, HarvestError
 from tests import conftest
 from tests.lab import servers
 
@@ -57,7 +57,7 @@ class Dask:
         wait_until(lambda: self.scheduler.poll() is not None or _is_json(file))
         self.address = json.loads(file.read_text())["address"]
 
-    def worker(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def worker(self, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
         """Start a worker without a nanny, which pauses only where a test tells it to."""
         return self._run(
             "dask_worker",
@@ -67,6 +67,7 @@ class Dask:
             "--memory-limit=0",
             f"--local-directory={self.folder}",
             *arguments,
+            env=env,
         )
 
     def _run(
@@ -267,6 +268,38 @@ def test_no_worker_profiles(local: Any) -> None:
         assert set(running.values()) == {False}
 
 
+# --- software ---------------------------------------------------------------------------------
+
+
+def other_harvest(folder: Path) -> str:
+    """Make a folder that, on PYTHONPATH, makes Python say that another harvest is installed."""
+    metadata = folder / "other" / "harvest-9.9.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: harvest\nVersion: 9.9\n")
+    return str(folder / "other")
+
+
+def test_workers_with_other_software_are_refused(external: Dask, tmp_path: Path) -> None:
+    external.worker(PYTHONPATH=other_harvest(tmp_path))
+    told = r"harvest 9\.9 on tcp://.* \(here 0\."
+    with pytest.raises(HarvestError, match=told), opened(external.address):
+        pass
+
+
+def test_so_are_those_that_come_later(external: Dask, quick: None, tmp_path: Path) -> None:
+    external.worker()
+
+    def tasks() -> Iterator[int]:
+        external.worker(PYTHONPATH=other_harvest(tmp_path))
+        while True:
+            yield 1
+
+    with opened(external.address) as cluster:
+        with pytest.raises(HarvestError, match=r"different software.*install the same") as found:
+            list(cluster.unordered(abs, tasks(), longest_seconds=LONG))
+        assert found.value.exit_code == ExitCode.WRONG_USE
+
+
 # --- workers that die ------------------------------------------------------------------------
 
 
@@ -387,7 +420,7 @@ def test_a_task_that_never_ends(external: Dask, quick: None) -> None:
 def test_a_scheduler_that_is_not_there() -> None:
     address = f"tcp://{servers.HOST}:{servers.free_port()}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "Client", lambda *_, **__: client_of(address, timeout=0.5))
+        patch.setattr(module, "CONNECT_SECONDS", 0.5)
         with pytest.raises(ClusterLost, match="does not answer"), opened(address):
             pass
 

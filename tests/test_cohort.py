@@ -93,6 +93,31 @@ def test_series_are_distinct_and_in_url_order(lab: Lab) -> None:
     assert set(found[0]) == set(pq.read_schema(lab.index).names) == set(cohort.schema().names)
 
 
+@pytest.mark.parametrize("cloud", ["aws", "gcs"])
+@pytest.mark.parametrize("prior", [False, True])
+def test_a_large_cohort_is_sorted_span_by_span(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, prior: bool, cloud: str
+) -> None:
+    """With the same rows in the same order, whether or not prior versions are among them."""
+    sql = "SELECT crdc_series_uuid FROM index"
+    if prior:
+        old = "SELECT DISTINCT crdc_series_uuid FROM prior_versions_index ORDER BY 1 LIMIT 20"
+        sql += f" UNION SELECT * FROM ({old})"
+
+    def rows() -> list[tuple[dict[str, Any], str]]:
+        cohort = resolved(lab, {"cloud": cloud}, sql=sql)
+        return [
+            (row, str(url))
+            for batch, urls in cohort.batches(10)
+            for row, url in zip(batch.to_pylist(), urls, strict=True)
+        ]
+
+    whole = rows()
+    for most in (1, 3, len(whole) - 1, len(whole)):
+        monkeypatch.setattr("harvest.cohort.SERIES_TO_SORT", most)
+        assert rows() == whole
+
+
 def test_totals(lab: Lab) -> None:
     totals = {each.modality: each for each in resolved(lab, sql=EVERYTHING).totals()}
     mr = [s for s in lab.series if s.attributes["Modality"] == "MR"]

@@ -123,10 +123,7 @@ def test_a_key_given_twice() -> None:
 
 @pytest.mark.parametrize(
     ("more", "named"),
-    [
-        ("cluster: {class: dask_jobqueue.SLURMCluster}\n", "not in this version"),
-        ("cluster: {options: {}, scale: {}}\n", "not in this version"),
-    ],
+    [],
 )
 def test_keys_of_later_versions_are_named_as_such(more: str, named: str) -> None:
     found = mistakes(LEAST + more)
@@ -251,7 +248,7 @@ def test_credentials_in_an_endpoint_are_refused_and_not_repeated() -> None:
         ("{address: 'tcp://scheduler:8786'}", "not encrypted"),
         ("{address: '10.0.0.1:8786'}", "is no tcp://"),
         ("{address: 'http://host'}", "is no tcp://"),
-        ("{address: 'tls://host:8786', workers: 2}", "not both"),
+        ("{address: 'tls://host:8786', workers: 2}", "found workers and address"),
         ("{workers: 0}", "greater than 0"),
     ],
 )
@@ -382,3 +379,43 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_relative_output_is_kept_as_written() -> None:
     assert parse_config(LEAST.replace("out\n", "'~/out'\n")).output.url == "~/out"
+
+
+def test_the_cluster_of_another_file(tmp_path: Path) -> None:
+    config, cluster = tmp_path / "config.yaml", tmp_path / "cluster.yaml"
+    config.write_text(f"{LEAST}cluster: {{workers: 1}}\n")
+    cluster.write_text("cluster: {workers: 3}\n")
+    assert load_config(config).cluster.workers == 1
+    loaded = load_config(config, cluster)
+    assert loaded.cluster.workers == 3
+    assert loaded.cohort == load_config(config).cohort
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cluster: {workers: 0}", r"cluster\.yaml has 1 mistake\(s\):\n  line 1: cluster\.workers"),
+        ("cluster: {wrokers: 1}", "did you mean workers"),
+        ("cohort: {sql: SELECT 1}\ncluster: {}", "line 1: cohort is no key of the config"),
+        ("workers: 1", "cluster is missing"),
+        ("- 1", r"is no mapping with cluster:"),
+    ],
+)
+def test_mistakes_of_the_clusters_file(tmp_path: Path, text: str, expected: str) -> None:
+    config, cluster = tmp_path / "config.yaml", tmp_path / "cluster.yaml"
+    config.write_text(LEAST)
+    cluster.write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        load_config(config, cluster)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/cluster.yaml")), ids=str)
+def test_the_ready_clusters_are_right(path: Path, tmp_path: Path) -> None:
+    """But for the certificates, which a user has yet to make."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name in content["cluster"]["tls"]:
+        (tmp_path / name).touch()
+        content["cluster"]["tls"][name] = str(tmp_path / name)
+    (tmp_path / "config.yaml").write_text(LEAST)
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(content))
+    assert load_config(tmp_path / "config.yaml", tmp_path / "cluster.yaml").cluster.exposed

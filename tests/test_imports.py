@@ -19,7 +19,12 @@ PLACES = {
     "PIL": {"harvest.picture"},
     "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
     "dask.array": {"harvest.frame_array"},
-    "distributed": {"harvest.cluster"},
+    "distributed": {
+        "harvest.cluster",
+        "harvest.cluster_class",
+        "harvest.jobs",
+        "harvest.sizing",
+    },
     "duckdb": {"harvest.cohort", "harvest.manifest", "harvest.sandbox", "harvest.views"},
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
     "idc_index": {"harvest.idc_index"},

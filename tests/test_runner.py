@@ -58,6 +58,9 @@ class Recorder:
     def partition(self, part: PartitionRead) -> None:
         self.parts.append(part)
 
+    def workers(self, count: int) -> None:
+        pass
+
     def end(self) -> None:
         self.ended += 1
 
@@ -222,7 +225,7 @@ def test_no_work_is_left_but_the_plan(whole: tuple[Config, Outcome, Recorder]) -
         "manifest.json",
     }
     left = {path.relative_to(output / "_harvest").parts[0] for path in files(output / "_harvest")}
-    assert left == {"plan"}
+    assert left == {"plan", "run.json"}
     assert not [path for path in files(output) if path.suffix == ".tmp"]
 
 

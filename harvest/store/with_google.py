@@ -31,8 +31,9 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
-from ..config import SourceConfig, check_endpoint, is_loopback
+from ..config import SourceConfig, check_endpoint
 from ..errors import OutputError
+from ..hosts import is_loopback
 from . import faults
 from .protocol import (
     CONNECT_SECONDS,

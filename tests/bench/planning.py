@@ -107,13 +107,23 @@ def dry_run_all(runs: int) -> Measured:
         return measure("plan --dry-run, all of IDC", command, runs)
 
 
+def plan_listings(share: float) -> Measured:
+    """Measure planning from listings as large as those of IDC, or a share of them."""
+    words = ["-m", "tests.bench.listings", "--share", str(share)]
+    return measure("plan, from made-up listings", [sys.executable, *words], runs=1)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.planning", description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--partitions", type=int, default=50_000)
+    parser.add_argument("--listings", type=float, metavar="SHARE", help="of IDC; 1 is all of it")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
+    if options.listings is not None:
+        print(json.dumps(asdict(plan_listings(options.listings)), indent=1))
+        return
     planned, driven = dry_run_all(options.runs), drive(options.partitions)
     if options.json:
         print(json.dumps({"plan": asdict(planned), "driver": asdict(driven)}, indent=1))

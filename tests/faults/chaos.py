@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 
 from harvest.errors import ErrorKind, ExitCode
 from harvest.output import MANIFEST, WORK
+from harvest.record import RECORD
 from tests import build, conftest
 from tests.faults import hostile
 from tests.faults.proxy import FAULTS, Fault, Gate, Seeded, gate, object_of
@@ -827,7 +828,7 @@ def examine(output: Path, objects: Objects) -> list[str]:
     tables = manifest["tables"]
     listed = {file["name"]: file for files in tables.values() for file in files}
     present = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
-    work = {name for name in present if name.startswith(f"{WORK}/plan/")}
+    work = {name for name in present if name.startswith(f"{WORK}/plan/")} | {RECORD}
     wrong = [f"{name} is left" for name in sorted(present - work - {*listed, MANIFEST})]
     wrong += [f"{name} is missing" for name in sorted(set(listed) - present)]
     wrong += [

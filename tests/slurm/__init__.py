@@ -1,0 +1,1 @@
+"""Harvests under a real Slurm: two nodes on this machine."""
