@@ -161,7 +161,7 @@ class _Run:
         self._lease = lease
         self._report = report
         self._plan = _planned(config, output, lease, progress)
-        self._progress = Recorder(progress, output, self._plan.identity)
+        self._progress = Recorder(progress, output, self._plan.identity, lease.check)
         self._columns = TableColumns(wanted_of(config), header=config.read.with_json)
 
     def finish(self, retry_errors: bool) -> None:
