@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -115,11 +115,16 @@ class Recorder:
         That this driver holds.
     plan
         Its identity.
+    check
+        Called before each writing; raises `OutputBusy` where the output is no longer ours.
     """
 
-    def __init__(self, progress: Progress, output: Output, plan: str) -> None:
+    def __init__(
+        self, progress: Progress, output: Output, plan: str, check: Callable[[], None]
+    ) -> None:
         self._progress = progress
         self._output = output
+        self._check = check
         now = _now()
         self._before = read_record(output, plan) or RunRecord(plan=plan, begun=now, told=now)
         self._meter = Meter(0, 0)
@@ -207,8 +212,10 @@ class Recorder:
 
     def _write(self, record: RunRecord) -> None:
         self._written = time.monotonic()
-        # an output that does not answer ends the run where rows depend on it, not for a remark
+        # an output that does not answer, or is another's now, ends the run where rows depend on
+        # it, and not for a remark
         with suppress(HarvestError):
+            self._check()
             self._output.write(RECORD, json_bytes(asdict(record)))
 
 

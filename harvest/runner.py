@@ -175,7 +175,7 @@ class _Run:
         self._lease = lease
         self._report = report
         self._plan = _planned(config, output, lease, progress)
-        self._progress = Recorder(progress, output, self._plan.identity)
+        self._progress = Recorder(progress, output, self._plan.identity, lease.check)
         read = config.read
         self._columns = TableColumns(
             wanted_of(config), header=read.with_json, frames=read.with_frames

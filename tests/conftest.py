@@ -124,9 +124,13 @@ def harvest(
 
 def messages(ended: subprocess.CompletedProcess[str]) -> str:
     """Return what a command said on stderr, but for the lines of JSON that tell its progress."""
-    return "".join(
-        line for line in ended.stderr.splitlines(keepends=True) if not line.startswith('{"time"')
-    )
+    return without_progress(ended.stderr)
+
+
+def without_progress(text: str) -> str:
+    """Leave out the lines of JSON that tell a command's progress."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith('{"time"'))
 
 
 # --- data ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import yaml
 
 import harvest
 from harvest.cli import main
-from harvest.config import Config, parse_config
+from harvest.config import ClusterConfig, Config, parse_config
 from harvest.errors import ErrorKind, ExitCode
 from harvest.offsets import OffsetTable
 from harvest.schema import FIXED_COLUMNS
@@ -54,7 +54,10 @@ def test_there_are_ten_queries() -> None:
 
 
 def test_the_config_shown_is_one() -> None:
-    (shown,) = blocks("yaml")
+    shown, cluster = blocks("yaml")
+    fields = ClusterConfig.model_fields.items()
+    keys = {field.alias or name for name, field in fields} - {"workers", "address"}
+    assert set(yaml.safe_load(cluster)["cluster"]) == keys
     config = parse_config(shown)
     # every key that there is, stands there
     keys = set(re.findall(r"(\w+):", shown))

@@ -10,7 +10,7 @@ import pytest
 
 from harvest import record
 from harvest.cost import DOLLARS_PER_CPU_HOUR, cost_of
-from harvest.errors import OutputError
+from harvest.errors import OutputBusy, OutputError
 from harvest.output import LocalOutput, open_output
 from harvest.progress import Silent
 from harvest.reader import PartitionRead
@@ -38,6 +38,10 @@ def part(number: int, **more: Any) -> PartitionRead:
     return PartitionRead(**{**content, **more})
 
 
+def held() -> None:
+    """Hold the output's lease."""
+
+
 @pytest.fixture
 def output(tmp_path: Path) -> LocalOutput:
     return LocalOutput(tmp_path / "out")
@@ -45,7 +49,7 @@ def output(tmp_path: Path) -> LocalOutput:
 
 def test_a_run_that_goes_on(output: LocalOutput, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "RECORD_SECONDS", -1.0)
-    recorder = Recorder(Silent(), output, "p")
+    recorder = Recorder(Silent(), output, "p", held)
     assert read_record(output, "p") is None
     recorder.begin(100, 20)
     told = read_record(output, "p")
@@ -68,7 +72,7 @@ def test_a_run_that_goes_on(output: LocalOutput, monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_is_written_now_and_then(output: LocalOutput) -> None:
-    recorder = Recorder(Silent(), output, "p")
+    recorder = Recorder(Silent(), output, "p", held)
     recorder.begin(100, 0)
     before = output.read(RECORD)
     recorder.partition(part(0))
@@ -81,7 +85,7 @@ def test_it_is_written_now_and_then(output: LocalOutput) -> None:
 
 def test_runs_add_up(output: LocalOutput) -> None:
     for _ in range(3):
-        recorder = Recorder(Silent(), output, "p")
+        recorder = Recorder(Silent(), output, "p", held)
         recorder.begin(100, 0)
         for number in range(SLOWEST + 5):
             recorder.partition(part(number))
@@ -99,10 +103,20 @@ def test_what_nobody_can_write_ends_nothing(output: LocalOutput) -> None:
         def write(self, name: str, data: bytes) -> None:
             raise OutputError("the disk is full")
 
-    recorder = Recorder(Silent(), Full(output.folder), "p")
+    recorder = Recorder(Silent(), Full(output.folder), "p", held)
     recorder.begin(10, 0)
     recorder.partition(part(0))
     recorder.end()
+
+
+def test_nothing_is_written_into_another_drivers_output(output: LocalOutput) -> None:
+    def lost() -> None:
+        raise OutputBusy("another harvest has taken it over")
+
+    recorder = Recorder(Silent(), output, "p", lost)
+    recorder.begin(10, 0)
+    recorder.end()
+    assert not output.exists(RECORD)
 
 
 def test_cost() -> None:

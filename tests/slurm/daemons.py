@@ -122,10 +122,17 @@ class Slurm:
         return found
 
     def up(self, node: str) -> None:
-        """Bring a node back that was set down; one that answers may have come back by itself."""
-        state = self.call("sinfo", "-h", "-n", node, "-o", "%T").strip().rstrip("*")
-        if state in ("down", "drained", "draining"):
-            self.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        """Bring a node back that was set down; one that answers may come back by itself."""
+
+        def is_up() -> bool:
+            state = self.call("sinfo", "-h", "-n", node, "-o", "%T").strip().rstrip("*")
+            if state not in ("down", "drained", "draining"):
+                return True
+            words = ("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            subprocess.run(words, env=self.env, capture_output=True, timeout=60)
+            return False
+
+        wait_for(is_up)
 
     def down(self, node: str) -> None:
         """Set a node down, as where its machine has failed."""

@@ -115,7 +115,7 @@ def status_of(folder: Path) -> dict[str, Any]:
 def test_a_batch_job(
     slurm: Slurm, lab: Lab, tmp_path: Path, undisturbed: list[dict[str, Any]]
 ) -> None:
-    write_config(lab, tmp_path)
+    write_config(lab, tmp_path, rate=60)
     number = submit(slurm, tmp_path)
     ended(slurm, number, tmp_path)
     assert rows(tmp_path / "out") == undisturbed
@@ -188,7 +188,7 @@ def cluster_file(tmp_path: Path, **scale: int) -> Path:
 def test_workers_that_are_cancelled_and_a_node_that_fails(
     slurm: Slurm, lab: Lab, tmp_path: Path, undisturbed: list[dict[str, Any]]
 ) -> None:
-    config = write_config(lab, tmp_path, rate=60)
+    config = write_config(lab, tmp_path, rate=20)
     cluster = cluster_file(tmp_path, workers=2)
     words = [*conftest.HARVEST, "run", str(config), "--cluster", str(cluster), "--json"]
     with subprocess.Popen(
