@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harvest import cli
+from harvest.cli import group
 from harvest.slides import read_region
 from tests import conftest
 from tests.conftest import HARVEST
@@ -462,7 +462,7 @@ def test_what_duckdb_makes_of_an_interruption_is_no_bug(
         raise RuntimeError("Query interrupted")
 
     with pytest.raises(SystemExit) as ended:
-        cli._reporting(interrupted)()
+        group.reporting(interrupted)()
     assert ended.value.code == 75
     assert "run the same command again" in capsys.readouterr().err
 
@@ -472,7 +472,7 @@ def test_wrong_use_that_a_command_finds_is_no_bug() -> None:
         raise click.UsageError("name one of them")
 
     with pytest.raises(click.UsageError, match="name one of them"):
-        cli._reporting(wrong)()
+        group.reporting(wrong)()
 
 
 # --- hosts -----------------------------------------------------------------------------------

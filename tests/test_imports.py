@@ -32,7 +32,7 @@ PLACES = {
     "jinja2": {"harvest.report"},
     "obstore": {"harvest.store.with_obstore"},
     "pyarrow.parquet": {"harvest.table"},
-    "pydantic": {"harvest.audit_config", "harvest.cli", "harvest.config", "harvest.section"},
+    "pydantic": {"harvest.audit_config", "harvest.config", "harvest.section"},
     "pydicom.pixels": {"harvest.decoding"},
     "sqlglot": {"harvest.attribute_use", "harvest.bigquery", "harvest.index_sql"},
     "rich": {"harvest.progress", "harvest.show"},

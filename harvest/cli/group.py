@@ -1,0 +1,158 @@
+"""The command that all others belong to: how they end, and what they tell on the way."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+
+import click
+
+from .. import __version__
+from ..errors import ErrorKind, ExitCode, HarvestError, ObjectError
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class _Interrupted(Exception):
+    """The batch system wants the run to end."""
+
+
+class _Group(click.Group):
+    """A group whose wrong use exits with 1, as the exit codes say."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(ExitCode.WRONG_USE)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(ExitCode.WRONG_USE)
+        except click.Abort:
+            sys.exit(ExitCode.RUN_AGAIN)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Read the DICOM headers of whole cohorts from the cloud; leave Parquet tables.
+
+    \b
+    Exit codes: 0 complete; 1 wrong use or config; 2 complete, with more error
+    rows than limits.max_error_rate, or a rule of severity error broken; 70 a
+    bug; 75 interrupted, or the store does not answer: run the same command
+    again.
+    """
+
+
+_HINTS = {
+    ErrorKind.UNAVAILABLE: ": check the network and --endpoint",
+    ErrorKind.DENIED: ": --credentials sends those of the environment",
+}
+
+
+def reporting(function: Callable[Parameters, int | None]) -> Callable[Parameters, None]:
+    """Turn what a command raises into one message and an exit code."""
+
+    @wraps(function)
+    def command(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        try:
+            code = function(*args, **kwargs)
+        except click.ClickException:
+            raise  # the group shows it
+        except HarvestError as error:
+            click.echo(f"harvest: {error}", err=True)
+            sys.exit(error.exit_code)
+        except ObjectError as error:
+            hint = _HINTS.get(error.kind, "")
+            click.echo(f"harvest: {error.kind}: {error.detail}{hint}", err=True)
+            sys.exit(ExitCode.RUN_AGAIN if error.kind.retryable else ExitCode.WRONG_USE)
+        except (KeyboardInterrupt, _Interrupted):
+            _report_interruption()
+        except BrokenPipeError:
+            # the reader of stdout has left: not our failure, and nothing more can be said
+            sys.stderr.close()
+            sys.exit(ExitCode.COMPLETE)
+        except Exception as error:
+            # DuckDB makes an error of its own of an interruption
+            if _signalled.is_set() or str(error) == "Query interrupted":
+                _report_interruption()
+            _report_bug(error)
+            sys.exit(ExitCode.BUG)
+        sys.exit(code or ExitCode.COMPLETE)
+
+    return command
+
+
+def _report_interruption() -> NoReturn:
+    click.echo("harvest: interrupted; run the same command again to go on", err=True)
+    sys.exit(ExitCode.RUN_AGAIN)
+
+
+def _report_bug(error: Exception) -> None:
+    """Say where a bug is, without the exception's text: it may hold a tag value."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
+    click.echo(
+        f"harvest: a bug: {type(error).__name__} at {where}; please report it with the command "
+        f"and harvest {__version__}",
+        err=True,
+    )
+
+
+_signalled = threading.Event()
+
+
+def end_on_signals() -> None:
+    """End in an orderly way where the batch system or the user says so."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        # a second one must not interrupt the orderly end
+        if not _signalled.is_set():
+            _signalled.set()
+            raise _Interrupted
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _heed_signals() -> None:
+    # an exception that a signal raises inside a destructor is lost
+    if _signalled.is_set():
+        raise _Interrupted
+
+
+def progress_shown(*, log: bool = False) -> Progress:
+    """Tell people on a terminal, and a log collector where `log` is true, what happens."""
+    from ..progress import Bar, Heeding, Lines, Silent
+
+    elsewhere = Lines(sys.stderr) if log else Silent()
+    return Heeding(Bar() if sys.stderr.isatty() else elsewhere, _heed_signals)
+
+
+def mistakes_told(
+    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Call what takes a URL and the keys of `source`; say what is wrong with these."""
+    try:
+        return function(*args, **kwargs)
+    except ValueError as error:
+        raise HarvestError(str(error)) from None
+
+
+def errors_text(errors: dict[str, int]) -> str:
+    """Write rows by kind of error for people."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(errors.items())) or "none"

@@ -1,0 +1,226 @@
+"""Commands that harvest: plan, run, status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..errors import ExitCode
+from .group import end_on_signals, errors_text, main, progress_shown, reporting
+from .options import cluster_option, json_option, output_options
+
+
+@main.command()
+@click.argument("config", type=click.Path())
+@click.option("--dry-run", is_flag=True, help="From the index alone, without network.")
+@cluster_option
+@json_option
+@reporting
+def plan(config: str, dry_run: bool, cluster: str | None, as_json: bool) -> int | None:
+    """List the cohort of CONFIG and store the plan in its output.
+
+    \b
+    Examples:
+      harvest plan configs/lung_phantom.yaml --dry-run
+      harvest plan configs/lung_phantom.yaml --json
+    """
+    from ..config import load_config
+    from ..show import print_json
+
+    loaded = load_config(config, cluster)
+    end_on_signals()
+    if dry_run:
+        from ..planning import dry_run as estimated
+
+        estimate = estimated(loaded)
+        print_json(estimate) if as_json else _print_estimate(estimate)
+        return None
+    from ..runner import plan as stored_plan
+
+    made = stored_plan(loaded, progress_shown(log=True))
+    print_json(made) if as_json else _print_plan(made, loaded.output.url)
+    return None
+
+
+def _print_estimate(estimate: Any) -> None:
+    from ..show import print_pairs, size_text, time_text
+
+    scans = {}
+    if estimate.scan_bytes is not None:
+        most = size_text(estimate.scan_bytes)
+        scans = {"scans": f"up to {most} more, if no compressed object had a right table"}
+    print_pairs(
+        {
+            "series": f"{estimate.series:,}",
+            "instances": f"{estimate.instances:,}",
+            "bytes of objects": f"{size_text(estimate.object_bytes)} (not downloaded)",
+            "expected listing requests": f"{estimate.list_requests:,}",
+            "expected read requests": f"{estimate.read_requests:,}",
+            "expected bytes read": size_text(estimate.bytes_read),
+            **scans,
+            "expected time": f"{time_text(estimate.seconds)} with {estimate.workers} workers",
+        }
+    )
+
+
+def _print_plan(made: Any, output: str) -> None:
+    from ..show import print_pairs, print_table, size_text
+
+    print_pairs(
+        {
+            "plan": made.identity[:16],
+            "series": f"{made.series:,}",
+            "instances": f"{made.rows:,}",
+            "bytes of objects": size_text(made.bytes),
+            **({"scans": f"up to {size_text(made.bytes)}"} if made.with_scans else {}),
+            "partitions": f"{len(made.partitions):,}",
+            "missing objects": f"{made.missing:,} that the index counts",
+            "surplus objects": f"{made.surplus:,} beyond the index's counts",
+            "stored in": output,
+        }
+    )
+    if made.differences:
+        print_table(
+            ["crdc_series_uuid", "by the index", "listed"],
+            [(d.crdc_series_uuid, d.expected, d.listed) for d in made.differences],
+        )
+
+
+@main.command()
+@click.argument("config", type=click.Path())
+@click.option("--retry-errors", is_flag=True, help="Read the retryable error rows again.")
+@click.option("--performance-report", metavar="FILE", help="Write Dask's own report, as HTML.")
+@cluster_option
+@json_option
+@reporting
+def run(
+    config: str,
+    retry_errors: bool,
+    performance_report: str | None,
+    cluster: str | None,
+    as_json: bool,
+) -> int | None:
+    """Harvest the cohort of CONFIG, or finish a harvest that was begun.
+
+    What happens is drawn on a terminal, and otherwise told on stderr as lines of JSON.
+
+    \b
+    Examples:
+      harvest run configs/lung_phantom.yaml
+      harvest run configs/lung_phantom.yaml --retry-errors
+      harvest run configs/folder.yaml --performance-report report.html
+      harvest run configs/idc_sample.yaml --cluster configs/slurm/cluster.yaml
+    """
+    from ..config import load_config
+    from ..runner import run as run_harvest
+    from ..show import print_json, print_pairs, size_text
+
+    loaded = load_config(config, cluster)
+    end_on_signals()
+    ended = run_harvest(
+        loaded,
+        progress_shown(log=True),
+        retry_errors=retry_errors,
+        performance_report=performance_report,
+    )
+    if ended.exit_code == ExitCode.TOO_MANY_ERRORS:
+        click.echo(
+            f"harvest: {sum(ended.errors.values()):,} of {ended.rows:,} objects could not be read, "
+            f"more than limits.max_error_rate {loaded.limits.max_error_rate:g} allows; the tables "
+            "are complete, and tell which: SELECT url, error, error_detail FROM instances "
+            "WHERE status = 'error'",
+            err=True,
+        )
+    if ended.retryable:
+        click.echo(
+            f"harvest: {ended.retryable:,} of them may end otherwise: run the same command with "
+            "--retry-errors",
+            err=True,
+        )
+    if as_json:
+        print_json(ended)
+        return ended.exit_code
+    print_pairs(
+        {
+            "instances": f"{ended.rows:,}",
+            "ok": f"{ended.ok:,}",
+            "errors": errors_text(ended.errors),
+            "requests": f"{ended.requests:,}",
+            "bytes read": size_text(ended.bytes_read),
+            "tables": ended.output,
+        }
+    )
+    return ended.exit_code
+
+
+_STATES = {
+    "planned": "planned: harvest run CONFIG reads it",
+    "unfinished": "unfinished: harvest run CONFIG goes on",
+    "running": "running, or killed: harvest run CONFIG finds out",
+    "complete": "complete",
+}
+
+
+@main.command()
+@click.argument("output")
+@output_options
+@json_option
+@reporting
+def status(output: str, bucket: dict[str, Any], as_json: bool) -> int | None:
+    """Tell how far the harvest in OUTPUT is, and how it ended, from any machine.
+
+    \b
+    Examples:
+      harvest status out/lung_phantom
+      harvest status s3://bucket/lung_phantom
+    """
+    from ..config import output_config
+    from ..show import print_json, print_pairs
+    from ..status import read_status
+
+    found = read_status(output_config(output, **bucket))
+    if as_json:
+        print_json(found)
+        return None
+    pairs = {
+        "state": _STATES[found.state],
+        "instances": f"{found.rows:,}",
+        "read": f"{found.done:,}",
+    }
+    if found.errors is not None:
+        pairs |= {"ok": f"{found.ok:,}", "errors": errors_text(found.errors)}
+    if found.run is not None:
+        pairs |= _run_pairs(found.run) if found.state == "complete" else _going_pairs(found.run)
+    if found.sample is not None:
+        pairs["sample"] = f"the {found.sample} largest instances of each series"
+    pairs["missing objects"] = f"{found.missing:,}"
+    print_pairs(pairs)
+    return None
+
+
+def _going_pairs(told: Any) -> dict[str, str]:
+    """Describe a run that goes on, as it told last."""
+    from ..show import time_text
+
+    left = "" if told.seconds_left is None else time_text(told.seconds_left)
+    rate = "" if told.rate is None else f"{told.rate:,.0f} instances/s"
+    return {"workers": f"{told.workers:,}", "rate": rate, "time left": left, "as of": told.told}
+
+
+def _run_pairs(told: Any) -> dict[str, str]:
+    """Describe what a harvest took."""
+    from ..show import size_text, time_text
+
+    return {
+        "requests": f"{told.requests:,}, {told.retries:,} of them again after a fault",
+        "bytes read": size_text(told.bytes_read),
+        "workers": f"{told.most_workers:,}",
+        "wall time": time_text(told.wall_seconds),
+        "worker time": f"{time_text(told.worker_seconds)}, {time_text(told.cpu_seconds)} of CPU",
+        "slowest partitions": ", ".join(
+            f"{slow.partition} ({time_text(slow.seconds)})" for slow in told.slowest[:3]
+        ),
+        "in a cloud": f"about {told.cost.workers:.2f} USD, and {told.cost.requests:.2f} USD for "
+        "requests where their bucket's owner does not pay",
+    }

@@ -1,0 +1,206 @@
+"""Commands on single objects: read, frames, region."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from ..errors import ExitCode
+from .group import end_on_signals, main, mistakes_told, progress_shown, reporting
+from .options import json_option, png_file, source_options
+
+
+@main.command()
+@click.argument("urls", metavar="URL...", nargs=-1, required=True)
+@click.option("--dest", metavar="FILE", help="Write a frame index, as Parquet.")
+@click.option("--no-scan", is_flag=True, help="Believe tables only; never walk over the items.")
+@source_options
+@json_option
+@reporting
+def frames(
+    urls: tuple[str, ...],
+    dest: str | None,
+    no_scan: bool,
+    source: dict[str, Any],
+    as_json: bool,
+) -> int | None:
+    """Tell where the frames of objects lie: by their tables, or by a walk over their items.
+
+    An object that cannot be read says so, and the exit code is 1, or 75 where
+    trying again may help; the others are told, and written, nevertheless.
+
+    \b
+    Examples:
+      harvest frames slide.dcm
+      harvest frames s3://idc-open-data/<series uuid>/<instance uuid>.dcm --dest frames.parquet
+    """
+    from ..destination import local_file
+    from ..frame_table import located, write_frames
+    from ..show import print_json, print_table
+
+    file = None if dest is None else local_file(dest)
+    end_on_signals()
+    progress = progress_shown()
+    found = []
+    for number, url in enumerate(urls, 1):
+        progress.message(f"{number} of {len(urls)}: {url}")
+        found.append(mistakes_told(located, url, scan=not no_scan, **source))
+    if file is not None:
+        write_frames([each.row for each in found if each.row is not None], file)
+    if as_json:
+        print_json([each.report() for each in found])
+    else:
+        print_table(
+            ["object", "frames", "source", "requests", "bytes read", "remark"],
+            [each.shown() for each in found],
+        )
+    wrong = [each.error for each in found if each.error is not None]
+    if any(kind.retryable for kind in wrong):
+        return ExitCode.RUN_AGAIN
+    return ExitCode.WRONG_USE if wrong else None
+
+
+@main.command()
+@click.argument("url")
+@source_options
+@json_option
+@reporting
+def read(
+    url: str,
+    source: dict[str, Any],
+    as_json: bool,
+) -> int | None:
+    """Read one object: its header, where its pixels are, its offset table.
+
+    \b
+    Examples:
+      harvest read s3://idc-open-data/<series uuid>/<instance uuid>.dcm
+      harvest read image.dcm --json
+    """
+    from ..show import print_json
+    from ..single import read as read_object
+
+    report = mistakes_told(
+        read_object,
+        url,
+        **source,
+    )
+    print_json(report) if as_json else _print_object(report)
+    return None
+
+
+def _print_object(report: Any) -> None:
+    from ..show import print_pairs, printable, size_text
+
+    pixels = report.pixels
+    for depth, element in _flattened(report.elements):
+        value = "\\".join("" if v is None else str(v) for v in element.value or ())
+        shown = element.problem and f"<{element.problem}, {element.length} bytes>"
+        indent = "  " * depth
+        line = f"{element.tag} {element.vr} {element.name}: {shown or value}"
+        click.echo(indent + printable(line))
+    click.echo()
+    print_pairs(
+        {
+            "url": report.url,
+            "size": size_text(report.size),
+            "header": size_text(report.header_bytes),
+            "transfer syntax": report.transfer_syntax or "none",
+            "offset table": str(pixels.offset_table),
+            "its entries": "" if pixels.frames is None else f"{pixels.frames:,}",
+            "its problem": pixels.problem or "none",
+            "pixel data at": "" if pixels.offset is None else f"{pixels.offset:,}",
+            "read": f"{size_text(report.bytes_read)} in {report.requests} request(s)",
+        }
+    )
+
+
+def _flattened(elements: Any, depth: int = 0) -> Any:
+    for element in elements:
+        yield depth, element
+        for item in element.items or ():
+            yield from _flattened(item, depth + 1)
+
+
+@main.command()
+@click.argument("url")
+@click.argument("x", type=int)
+@click.argument("y", type=int)
+@click.argument("width", type=int)
+@click.argument("height", type=int)
+@click.option("--dest", required=True, metavar="FILE", help="The PNG file to write.")
+@click.option("--level", default=0, help="Of a series: 0 is the largest.")
+@click.option("--optical-path", metavar="ID", help="Which one; the first if not given.")
+@click.option("--focal-plane", default=0, help="Which one, from 0, from the slide upwards.")
+@click.option("--index", metavar="INDEX", help="A frame index: a file, or the output of a harvest.")
+@source_options
+@json_option
+@reporting
+def region(
+    url: str,
+    x: int,
+    y: int,
+    width: int,
+    height: int,
+    dest: str,
+    level: int,
+    optical_path: str | None,
+    focal_plane: int,
+    index: str | None,
+    source: dict[str, Any],
+    as_json: bool,
+) -> int | None:
+    """Write a part of a slide as PNG: WIDTH x HEIGHT pixels from column X and row Y on.
+
+    URL is a level's object, or its series with a / at its end.
+
+    \b
+    Examples:
+      harvest region slide.dcm 12000 8000 512 512 --dest patch.png
+      harvest region s3://idc-open-data/<series uuid>/ 300 200 512 512 --level 2 --dest patch.png
+    """
+    from ..picture import write_png
+    from ..show import print_json
+    from ..slides import open_slide
+
+    file = png_file(dest)
+    began = time.monotonic()
+    slide = mistakes_told(
+        open_slide,
+        url,
+        level=level,
+        optical_path=optical_path,
+        index=index,
+        **source,
+    )
+    pixels = mistakes_told(
+        slide.region, x, y, width, height, optical_path=optical_path, focal_plane=focal_plane
+    )
+    write_png(pixels, file)
+    found = {
+        "file": str(file),
+        "width": width,
+        "height": height,
+        "level_width": slide.shape[1],
+        "level_height": slide.shape[0],
+        "requests": slide.requests,
+        "bytes_read": slide.bytes_read,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    print_json(found) if as_json else _print_region(found)
+    return None
+
+
+def _print_region(found: dict[str, Any]) -> None:
+    from ..show import print_pairs, size_text
+
+    print_pairs(
+        {
+            "picture": f"{found['file']}, {found['width']:,} x {found['height']:,} pixels",
+            "of a level of": f"{found['level_width']:,} x {found['level_height']:,} pixels",
+            "read": f"{size_text(found['bytes_read'])} in {found['requests']:,} request(s)",
+            "took": f"{found['seconds']:.2f} s",
+        }
+    )
