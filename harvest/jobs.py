@@ -22,6 +22,9 @@ from .hosts import is_hidden
 
 LOST_SECONDS: Final = 10.0
 """How long a worker may be away before its job counts as dead; a nanny may start it again."""
+OVERTAKEN_SECONDS: Final = 300.0
+"""How long the workers of a job may be away when those of a later one are there: a job that died
+before its workers had ever come looks like one that waits in its queue."""
 
 _REFUSALS: Final = (OSError, RuntimeError, TypeError, ValueError)
 """What cluster classes raise where they, or the batch system behind them, refuse."""
@@ -43,7 +46,8 @@ class Jobs:
         self.refusal: str | None = None
         """What the batch system said when it last refused a job; None where it did not."""
         self._scale = scale
-        self._seen: set[Hashable] = set()
+        self._asked: dict[Hashable, float] = {}
+        self._came: dict[Hashable, float] = {}
         self._away: dict[Hashable, float] = {}
 
     @property
@@ -82,8 +86,8 @@ class Jobs:
     async def _renew(self) -> None:
         for name in self._dead():
             job = self.cluster.workers.pop(name)
-            self._seen.discard(name)
-            self._away.pop(name, None)
+            for known in (self._asked, self._came, self._away):
+                known.pop(name, None)
             # a job that only seems dead, or was requeued, must not come back beside its successor
             await job.close()
             job.status = Status.closed
@@ -116,16 +120,21 @@ class Jobs:
         for name, job in self.cluster.workers.items():
             if name not in self.cluster.worker_spec:
                 continue  # it is going, as it should
+            self._asked.setdefault(name, now)
             if _members(name, self.cluster.worker_spec[name]) & observed:
-                self._seen.add(name)
+                self._came.setdefault(name, now)
                 self._away.pop(name, None)
             elif job.status == Status.failed or self._is_lost(name, now):
                 dead.append(name)
         return dead
 
     def _is_lost(self, name: Hashable, now: float) -> bool:
-        # a job whose workers were never seen waits in its queue, for all that anybody knows
-        return name in self._seen and now - self._away.setdefault(name, now) > LOST_SECONDS
+        if name in self._came:
+            return now - self._away.setdefault(name, now) > LOST_SECONDS
+        return any(
+            self._asked[other] >= self._asked[name] and now - came > OVERTAKEN_SECONDS
+            for other, came in self._came.items()
+        )
 
 
 def _members(name: Hashable, spec: dict[str, Any]) -> set[Hashable]:

@@ -99,6 +99,26 @@ def test_a_job_that_dies_is_submitted_again(tmp_path: Path) -> None:
         assert before != after
 
 
+def test_a_job_that_dies_before_its_worker_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks like one that waits, until others that were asked for later have long been there."""
+    mark = tmp_path / "first"
+    first_dies = f"mkdir {mark} 2>/dev/null && exit 0"
+    options = {"job_script_prologue": [first_dies]}
+    with open_cluster(config_of({"workers": 2}, tmp_path, options=options)) as cluster:
+        for _ in range(5):
+            cluster._workers.look()
+        assert len(workers_of(cluster)) == 1
+        monkeypatch.setattr(jobs, "OVERTAKEN_SECONDS", 0.2)
+
+        def tasks() -> Iterator[int]:
+            while len(workers_of(cluster)) < 2:
+                yield 1
+
+        list(cluster.unordered(identity, tasks(), longest_seconds=LONG))
+
+
 def test_a_job_of_several_workers_counts_as_dead_when_all_are(tmp_path: Path) -> None:
     options = {"cores": 2, "processes": 2, "nanny": True}
 
