@@ -55,7 +55,8 @@ class Scaled:
     efficiency: float
     """Speed for each worker, over that of the first row of its kind."""
     driver_milliseconds: float
-    """CPU time of driver and scheduler, which are one process, for each partition."""
+    """CPU time of the driver's process for each partition: with the scheduler, with planning and
+    publishing where it is measured, and with the workers' own share where it is simulated."""
 
 
 def waiting(seconds: float) -> float:
