@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from harvest.config import Config
+from harvest.record import RECORD
 from tests.faults.proxy import Gate as Gate
 from tests.faults.proxy import gate as gate
 from tests.faults.proxy import moved_range as moved_range
@@ -100,11 +101,11 @@ def table(sql: str) -> list[dict[str, Any]]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder."""
+    """Return every file below a folder, but for what runs tell of their times."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.match(RECORD)
     }
 
 

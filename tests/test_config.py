@@ -121,15 +121,6 @@ def test_a_key_given_twice() -> None:
     assert found == "line 3: output is given twice"
 
 
-@pytest.mark.parametrize(
-    ("more", "named"),
-    [],
-)
-def test_keys_of_later_versions_are_named_as_such(more: str, named: str) -> None:
-    found = mistakes(LEAST + more)
-    assert all(named in line and line.startswith("line 3") for line in found)
-
-
 def output_of(text: str) -> OutputConfig:
     return parse_config(f"cohort: {{sql: SELECT 1}}\noutput: {text}\n").output
 
