@@ -197,7 +197,7 @@ def test_workers_that_are_cancelled_and_a_node_that_fails(
         first = wait_for(lambda: len(found := slurm.running("dask-worker")) == 2 and found)
         # one that has never come would look like one that waits in its queue
         logs = [tmp_path / f"dask-worker-{number}.err" for number in first]
-        wait_for(lambda: all("Registered to" in log.read_text() for log in logs))
+        wait_for(lambda: all(log.is_file() and "Registered to" in log.read_text() for log in logs))
         wait_for(lambda: parts(tmp_path) > 1)
         slurm.call("scancel", str(first[0]))
         wait_for(lambda: len(found := slurm.running("dask-worker")) == 2 and found != first)
