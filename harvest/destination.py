@@ -9,8 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .errors import OutputError
-from .output import MANIFEST
-from .table import PLAN
+from .output import MANIFEST, PLAN
 from .urls import parse_url
 
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from .config import Config
 from .errors import OutputError
-from .output import Output
+from .output import PLAN, Output
 from .profile import resolve_wanted
 from .schema import FORMAT_VERSION
-from .table import PLAN, Part, part_of, read_json
+from .table import Part, part_of, read_json
 from .tags import Wanted, leaves, open_paths
 
 PLAN_FILE: Final = f"{PLAN}/plan.json"

@@ -38,14 +38,12 @@ from .listing import (
     plan_row,
     sampled,
 )
-from .output import Output
+from .output import PARTS, PLAN, Output
 from .plan import PLAN_FILE, Difference, Partition, Plan, asked
 from .schema import FORMAT_VERSION
 from .sizing import expected_workers
 from .store.protocol import Listed
 from .table import (
-    PARTS,
-    PLAN,
     PLAN_ROW,
     ROWS_PER_FILE,
     ROWS_PER_LONG_FILE,

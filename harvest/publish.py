@@ -14,13 +14,11 @@ import pyarrow as pa
 from .errors import OutputBusy, OutputError
 from .frame_rows import frames_file, frames_of, instances_of, with_frames
 from .lease import Lease
-from .output import MANIFEST, Output
+from .output import MANIFEST, PARTS, TABLES, Output
 from .plan import Plan
 from .schema import FORMAT_VERSION, FRAMES_COLUMN
 from .table import (
-    PARTS,
     SERIES_PLAN,
-    TABLES,
     Part,
     PublishedFile,
     json_bytes,

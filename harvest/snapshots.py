@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from .config import OutputConfig
-from .output import MANIFEST, Output, open_output
-from .table import TABLES
+from .output import MANIFEST, TABLES, Output, open_output
 
 REPORT: Final = "report.json"
 """Written last: a snapshot with it is complete, and is never changed again."""

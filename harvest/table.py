@@ -16,15 +16,11 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from .errors import OutputError, RunAgain
-from .output import MANIFEST, WORK, Output
+from .output import MANIFEST, PARTS, PLAN, Output
 from .rows import Planned, Row
 from .schema import FORMAT_VERSION, attributes_of
 
-PLAN: Final = f"{WORK}/plan"
-PARTS: Final = f"{WORK}/parts"
 SERIES_PLAN: Final = f"{PLAN}/series.arrow"
-TABLES: Final = ("instances", "frames", "series")
-"""Folders of final files."""
 ROW_GROUP_ROWS: Final = 122_880
 """DuckDB's own row group: one thread scans one."""
 ROW_GROUP_BYTES: Final = 256 * 2**20

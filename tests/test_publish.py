@@ -18,10 +18,10 @@ from harvest import lease, planning, runner
 from harvest.config import Config
 from harvest.errors import ExitCode, OutputBusy, OutputError
 from harvest.lease import LEASE
-from harvest.output import MANIFEST, LocalOutput, open_output
+from harvest.output import MANIFEST, PARTS, LocalOutput, open_output
 from harvest.plan import load_plan
 from harvest.runner import run
-from harvest.table import PARTS, parts_folder
+from harvest.table import parts_folder
 from tests import conftest
 
 OBJECTS = 12

@@ -13,12 +13,12 @@ import pytest
 from harvest import reader
 from harvest.config import Config, OutputConfig, SourceConfig
 from harvest.errors import OutputError
-from harvest.output import LocalOutput, Output, open_output
+from harvest.output import PARTS, LocalOutput, Output, open_output
 from harvest.plan import load_plan
 from harvest.planning import make_plan
 from harvest.reader import PartitionRead, ReadTask, read_objects, read_partition, read_task
 from harvest.rows import Planned
-from harvest.table import PARTS, part_of, read_arrow
+from harvest.table import part_of, read_arrow
 from harvest.walk import HeaderLimits
 from tests import conftest
 from tests.faults.proxy import Gate

@@ -9,9 +9,19 @@ from ..store import open_bucket
 from ..urls import parse_url
 from .bucket import BucketOutput
 from .folder import LocalOutput
-from .protocol import MANIFEST, WORK, Output
+from .protocol import MANIFEST, PARTS, PLAN, TABLES, WORK, Output
 
-__all__ = ["MANIFEST", "WORK", "BucketOutput", "LocalOutput", "Output", "open_output"]
+__all__ = [
+    "MANIFEST",
+    "PARTS",
+    "PLAN",
+    "TABLES",
+    "WORK",
+    "BucketOutput",
+    "LocalOutput",
+    "Output",
+    "open_output",
+]
 
 
 def open_output(config: OutputConfig | str) -> Output:

@@ -8,7 +8,12 @@ from typing import BinaryIO, Final, Protocol
 
 WORK: Final = "_harvest"
 """Folder of unfinished work; nothing in it is named .parquet."""
+PLAN: Final = f"{WORK}/plan"
+PARTS: Final = f"{WORK}/parts"
 MANIFEST: Final = "manifest.json"
+"""The commit: written last."""
+TABLES: Final = ("instances", "frames", "series")
+"""Folders of final files."""
 
 
 class Output(Protocol):
