@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import Config, load_config
-    from .frame_array import dask_array
-    from .lazy import open  # noqa: A004 - as io.open and gzip.open
-    from .runner import run
-    from .segments import open_segmentation, read_segments
-    from .single import read
-    from .single_frames import read_frames
-    from .slides import open_slide, read_region
-    from .views import connect
+    from .driver.runner import run
+    from .objects.indexed_file import open  # noqa: A004 - as io.open and gzip.open
+    from .objects.report import read
+    from .objects.single_frames import read_frames
+    from .pixels.frame_array import dask_array
+    from .pixels.segments import open_segmentation, read_segments
+    from .pixels.slides import open_slide, read_region
+    from .views.connection import connect
 
 __version__ = version("harvest")
 __all__ = [
@@ -38,17 +38,17 @@ __all__ = [
 
 _HOMES = {
     "Config": "config",
-    "connect": "views",
-    "dask_array": "frame_array",
+    "connect": "views.connection",
+    "dask_array": "pixels.frame_array",
     "load_config": "config",
-    "open": "lazy",
-    "open_segmentation": "segments",
-    "open_slide": "slides",
-    "read": "single",
-    "read_frames": "single_frames",
-    "read_region": "slides",
-    "read_segments": "segments",
-    "run": "runner",
+    "open": "objects.indexed_file",
+    "open_segmentation": "pixels.segments",
+    "open_slide": "pixels.slides",
+    "read": "objects.report",
+    "read_frames": "objects.single_frames",
+    "read_region": "pixels.slides",
+    "read_segments": "pixels.segments",
+    "run": "driver.runner",
 }
 
 

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from harvest.config import Config
-from harvest.record import RECORD
+from harvest.driver.record import RECORD
 from tests.faults.proxy import Gate as Gate
 from tests.faults.proxy import gate as gate
 from tests.faults.proxy import moved_range as moved_range

@@ -13,13 +13,13 @@ from typing import Final
 import pyarrow.parquet as pq
 from PIL import Image
 
-from harvest.audit import audit
+from harvest.audit.auditor import audit
 from harvest.config import Config
-from harvest.snapshots import PAGE
-from tests.browser import screenshot
+from harvest.output.snapshots import PAGE
 from tests.lab import lab as running_lab
 from tests.lab import servers
 from tests.lab.files import corpus_from_environment
+from tests.support.browser import screenshot
 
 FOLDER: Final = Path(__file__).parent / "pictures"
 SIZES: Final = {"wide": (1200, 2100), "narrow": (390, 1500)}

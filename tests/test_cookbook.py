@@ -22,12 +22,13 @@ from pydicom.encaps import parse_basic_offsets
 from pydicom.uid import CTImageStorage
 
 import harvest
-from tests import conftest, cookbook
-from tests.cookbook import Stored, series_uid, series_uuid
+from tests import conftest
 from tests.lab import servers
 from tests.lab.dicom import uid
 from tests.lab.servers import Upload
-from tests.oracle import PROFILES, read_without_force
+from tests.support import cookbook
+from tests.support.cookbook import Stored, series_uid, series_uuid
+from tests.support.oracle import PROFILES, read_without_force
 
 README: Final = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 Row = tuple[Any, ...]

@@ -19,9 +19,9 @@ from pydicom.dataset import Dataset
 
 import harvest
 from harvest.config import Config
-from tests import oracle
 from tests.lab import servers
 from tests.lab.servers import Upload
+from tests.support import oracle
 
 BUCKET = "corpus-bucket"
 CUTS = 40

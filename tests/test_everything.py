@@ -28,14 +28,15 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 import harvest
-from harvest import converter
 from harvest.config import Config
-from harvest.converter import Converter
-from harvest.elements import Selection
-from harvest.tags import Wanted
-from tests import conftest, oracle
-from tests.build import header_of
+from harvest.dicom import converter
+from harvest.dicom.converter import Converter
+from harvest.dicom.elements import Selection
+from harvest.dicom.tags import Wanted
+from tests import conftest
 from tests.lab.laboratory import Lab
+from tests.support import oracle
+from tests.support.build import header_of
 
 BINARY: Final = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW"}
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"

@@ -16,26 +16,31 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 PLACES = {
-    "PIL": {"harvest.picture"},
+    "PIL": {"harvest.pixels.picture"},
     "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
-    "dask.array": {"harvest.frame_array"},
+    "dask.array": {"harvest.pixels.frame_array"},
     "distributed": {
-        "harvest.cluster",
-        "harvest.cluster_class",
-        "harvest.jobs",
-        "harvest.sizing",
+        "harvest.driver.cluster",
+        "harvest.config.cluster_class",
+        "harvest.driver.jobs",
+        "harvest.plan.sizing",
     },
-    "duckdb": {"harvest.cohort", "harvest.manifest", "harvest.sandbox", "harvest.views"},
+    "duckdb": {
+        "harvest.cohort.resolve",
+        "harvest.cohort.manifest",
+        "harvest.audit.sandbox",
+        "harvest.views.connection",
+    },
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
-    "idc_index": {"harvest.idc_index"},
-    "idc_index_data": {"harvest.idc_index"},
-    "jinja2": {"harvest.report"},
+    "idc_index": {"harvest.cohort.idc_index"},
+    "idc_index_data": {"harvest.cohort.idc_index"},
+    "jinja2": {"harvest.audit.report"},
     "obstore": {"harvest.store.with_obstore"},
-    "pyarrow.parquet": {"harvest.table"},
-    "pydantic": {"harvest.audit_config", "harvest.config", "harvest.section"},
-    "pydicom.pixels": {"harvest.decoding"},
-    "sqlglot": {"harvest.attribute_use", "harvest.bigquery", "harvest.index_sql"},
-    "rich": {"harvest.progress", "harvest.show"},
+    "pyarrow.parquet": {"harvest.table.files"},
+    "pydantic": {"harvest.config.audit", "harvest.config", "harvest.config.section"},
+    "pydicom.pixels": {"harvest.objects.decoding"},
+    "sqlglot": {"harvest.views.attribute_use", "harvest.views.bigquery", "harvest.views.index_sql"},
+    "rich": {"harvest.driver.progress", "harvest.show"},
 }
 
 

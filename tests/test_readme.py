@@ -13,9 +13,9 @@ import yaml
 import harvest
 from harvest.cli import main
 from harvest.config import ClusterConfig, Config, parse_config
+from harvest.dicom.offsets import OffsetTable
 from harvest.errors import ErrorKind, ExitCode
-from harvest.offsets import OffsetTable
-from harvest.schema import FIXED_COLUMNS
+from harvest.table.schema import FIXED_COLUMNS
 from tests.lab import Lab
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ from .group import end_on_signals, main, progress_shown, reporting
 from .options import json_option, output_options, png_file
 
 if TYPE_CHECKING:
-    from ..census import Grouping
-    from ..tags import Wanted
+    from ..dicom.tags import Wanted
+    from ..views.census import Grouping
 
 
 @main.command()
@@ -41,7 +41,7 @@ def query(
     """
     from ..config import output_config
     from ..show import print_json, printable, terminal_width
-    from ..views import query_rows, query_text
+    from ..views.connection import query_rows, query_text
 
     config = output_config(output, **bucket)
     if as_json:
@@ -80,8 +80,8 @@ def index(
       harvest index out/lung_phantom --all --dest out/indices --json
     """
     from ..config import output_config
-    from ..indices import index_names, write_indices
     from ..show import print_json
+    from ..views.indices import index_names, write_indices
 
     if every == bool(names):
         raise HarvestError(f"name the indices, or say --all: there are {', '.join(index_names())}")
@@ -142,9 +142,9 @@ def columns(
       harvest columns out/lung --profile ct --dest ct.parquet
       harvest columns out/lung --profile all --skip ReferencedSeriesSequence --dest all.parquet
     """
-    from ..columns import write_columns
     from ..config import output_config
     from ..show import print_json, print_pairs
+    from ..views.columns import write_columns
 
     if not tags and not profiles:
         raise click.UsageError("name --tags or a --profile")
@@ -166,7 +166,7 @@ def columns(
 
 
 def _wanted(profiles: tuple[str, ...], tags: tuple[str, ...], skip: tuple[str, ...]) -> Wanted:
-    from ..profile import resolve
+    from ..config.profile import resolve
 
     resolved = resolve(profiles, tags, skip)
     if resolved.mistakes:
@@ -199,10 +199,10 @@ def census(
       harvest census out/slides
       harvest census out/slides --by Modality --dest census.png
     """
-    from ..census import census as counted
-    from ..census import shown, title_of, write_census
     from ..config import output_config
     from ..show import print_json, print_table
+    from ..views.census import census as counted
+    from ..views.census import shown, title_of, write_census
 
     file = None if dest is None else png_file(dest)
     found = counted(output_config(output, **bucket), by)

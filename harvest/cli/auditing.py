@@ -27,9 +27,9 @@ def audit(config: str, as_json: bool) -> int | None:
       harvest audit configs/audit.yaml
       harvest audit configs/audit.yaml --json
     """
-    from ..audit import audit as audited
+    from ..audit.auditor import audit as audited
+    from ..audit.report import report_json, verdict
     from ..config import load_config
-    from ..report import report_json, verdict
     from ..show import print_json
 
     loaded = load_config(config)
@@ -49,8 +49,8 @@ def audit(config: str, as_json: bool) -> int | None:
 
 
 def _print_audit(ended: Any) -> None:
+    from ..output.snapshots import PAGE
     from ..show import print_pairs, print_table, size_text
-    from ..snapshots import PAGE
 
     report = ended.report
     print_pairs(
@@ -111,8 +111,8 @@ def diff(
       harvest diff out/lung_v24 out/lung_v25 --dest out/changes
       harvest diff s3://bucket/audits/20260105T060000Z s3://bucket/audits/20260112T060000Z --json
     """
+    from ..audit.diff import diff as compared
     from ..config import output_config
-    from ..diff import diff as compared
     from ..show import print_json
 
     configs = [output_config(url, **bucket) for url in (old, new)]

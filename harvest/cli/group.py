@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import ErrorKind, ExitCode, HarvestError, ObjectError
 
 if TYPE_CHECKING:
-    from ..progress import Progress
+    from ..driver.progress import Progress
 
 
 Parameters = ParamSpec("Parameters")
@@ -137,7 +137,7 @@ def _heed_signals() -> None:
 
 def progress_shown(*, log: bool = False) -> Progress:
     """Tell people on a terminal, and a log collector where `log` is true, what happens."""
-    from ..progress import Bar, Heeding, Lines, Silent
+    from ..driver.progress import Bar, Heeding, Lines, Silent
 
     elsewhere = Lines(sys.stderr) if log else Silent()
     return Heeding(Bar() if sys.stderr.isatty() else elsewhere, _heed_signals)

@@ -31,12 +31,12 @@ def plan(config: str, dry_run: bool, cluster: str | None, as_json: bool) -> int 
     loaded = load_config(config, cluster)
     end_on_signals()
     if dry_run:
-        from ..planning import dry_run as estimated
+        from ..plan.planner import dry_run as estimated
 
         estimate = estimated(loaded)
         print_json(estimate) if as_json else _print_estimate(estimate)
         return None
-    from ..runner import plan as stored_plan
+    from ..driver.runner import plan as stored_plan
 
     made = stored_plan(loaded, progress_shown(log=True))
     print_json(made) if as_json else _print_plan(made, loaded.output.url)
@@ -113,7 +113,7 @@ def run(
       harvest run configs/idc_sample.yaml --cluster configs/slurm/cluster.yaml
     """
     from ..config import load_config
-    from ..runner import run as run_harvest
+    from ..driver.runner import run as run_harvest
     from ..show import print_json, print_pairs, size_text
 
     loaded = load_config(config, cluster)
@@ -176,8 +176,8 @@ def status(output: str, bucket: dict[str, Any], as_json: bool) -> int | None:
       harvest status s3://bucket/lung_phantom
     """
     from ..config import output_config
+    from ..driver.status import read_status
     from ..show import print_json, print_pairs
-    from ..status import read_status
 
     found = read_status(output_config(output, **bucket))
     if as_json:

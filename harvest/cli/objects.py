@@ -36,8 +36,8 @@ def frames(
       harvest frames slide.dcm
       harvest frames s3://idc-open-data/<series uuid>/<instance uuid>.dcm --dest frames.parquet
     """
-    from ..destination import local_file
-    from ..frame_table import located, write_frames
+    from ..objects.frame_table import located, write_frames
+    from ..output.destination import local_file
     from ..show import print_json, print_table
 
     file = None if dest is None else local_file(dest)
@@ -79,8 +79,8 @@ def read(
       harvest read s3://idc-open-data/<series uuid>/<instance uuid>.dcm
       harvest read image.dcm --json
     """
+    from ..objects.report import read as read_object
     from ..show import print_json
-    from ..single import read as read_object
 
     report = mistakes_told(
         read_object,
@@ -161,9 +161,9 @@ def region(
       harvest region slide.dcm 12000 8000 512 512 --dest patch.png
       harvest region s3://idc-open-data/<series uuid>/ 300 200 512 512 --level 2 --dest patch.png
     """
-    from ..picture import write_png
+    from ..pixels.picture import write_png
+    from ..pixels.slides import open_slide
     from ..show import print_json
-    from ..slides import open_slide
 
     file = png_file(dest)
     began = time.monotonic()

@@ -67,7 +67,7 @@ def _with(function: Command, options: tuple[Callable[[Command], Command], ...]) 
 
 def png_file(dest: str) -> Path:
     """Check where a picture is to be written; raises `HarvestError`."""
-    from ..destination import local_file
+    from ..output.destination import local_file
 
     if not dest.casefold().endswith(".png"):
         raise HarvestError(f"{dest} is to be a PNG file: name one that ends with .png")

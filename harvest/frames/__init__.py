@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from ..offsets import BOTH_FILLED
-from ..ranges import BRIDGED_BYTES
+from ..dicom.first_ranges import BRIDGED_BYTES
+from ..dicom.offsets import BOTH_FILLED
 from .asking import Answering, Asking, Source
 from .codecs import Codec
 from .description import (

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..elements import UNDEFINED, Selection
-from ..header import Header
-from ..offsets import Span, find_pixel_area
-from ..tags import Attribute, parse_path
-from ..values import Encoding, Unfit, convert
-from ..walk import ITEM, HeaderLimits, Walk
-from ..window import Missing, NeedMore, Window
+from ..dicom.elements import UNDEFINED, Selection
+from ..dicom.header import Header
+from ..dicom.offsets import Span, find_pixel_area
+from ..dicom.tags import Attribute, parse_path
+from ..dicom.values import Encoding, Unfit, convert
+from ..dicom.walk import ITEM, HeaderLimits, Walk
+from ..dicom.window import Missing, NeedMore, Window
 from .codecs import Codec, codec_of
 
 _ATTRIBUTES: Final = {

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ..elements import UNDEFINED
+from ..dicom.elements import UNDEFINED
+from ..dicom.walk import ITEM
 from ..errors import ErrorKind, ObjectError
-from ..walk import ITEM
 from .scan import ITEM_HEAD
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, cast
 
 from ..errors import ErrorKind, ObjectError, OutputError, StoreUnavailable
-from ..patience import Patience
-from ..ranged_file import RangedFile
+from ..store.patience import Patience
 from ..store.protocol import EmptyObject, Version, WritableBucket
+from ..store.ranged_file import RangedFile
 from ..urls import ObjectUrl
 from .faults import explained
 from .protocol import WORK

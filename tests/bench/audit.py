@@ -32,15 +32,15 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from harvest.audit import audit
+from harvest.audit.auditor import audit
 from harvest.config import Config
-from harvest.plan import wanted_of
-from harvest.progress import Silent
-from harvest.reader import PartitionRead, partition_read
-from harvest.table import Part, partition_name, read_arrow, write_part
-from harvest.union import TableColumns
+from harvest.driver.progress import Silent
+from harvest.plan.stored import wanted_of
+from harvest.table.files import Part, partition_name, read_arrow, write_part
+from harvest.table.union import TableColumns
+from harvest.worker.partition import PartitionRead, partition_read
 from tests.lab import servers
-from tests.snapshots import index_schema
+from tests.support.snapshots import index_schema
 
 IN_A_SERIES: Final = 125
 SETS: Final = ("completeness", "identity", "geometry", "offset_tables", "licence")
@@ -252,7 +252,7 @@ def _audited(config: Config, sender: Any) -> None:
 
     steps = _Steps()
     begun = time.monotonic()
-    with patch("harvest.runner._Run._read_on", read_on):
+    with patch("harvest.driver.runner._Run._read_on", read_on):
         ended = audit(config, steps)
     seconds = time.monotonic() - begun
     times = [*steps.begun, ("", time.monotonic())]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import duckdb
 
-from harvest.idc_index import MAIN_TABLE, installed_release, table_files
+from harvest.cohort.idc_index import MAIN_TABLE, installed_release, table_files
 from tests.bench.results import FILE, OURS, load, median
 
 CORES: Final = (16, 128, 1_024)

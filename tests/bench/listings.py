@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from harvest import listing
 from harvest.config import parse_config
-from harvest.listing import ListedSeries, ListingTask, SeriesPrefix
 from harvest.output import open_output
-from harvest.planning import make_plan
+from harvest.plan import listing
+from harvest.plan.listing import ListedSeries, ListingTask, SeriesPrefix
+from harvest.plan.planner import make_plan
 from harvest.store.protocol import Listed
 
 PAGE: Final = 1_000

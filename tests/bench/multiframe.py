@@ -9,9 +9,9 @@ from typing import Final
 from pydicom.uid import UID, SegmentationStorage, VLWholeSlideMicroscopyImageStorage
 
 from tests.bench.scanner import PIXEL_DATA, encoded, file_meta, uid
-from tests.build import EXPLICIT_LITTLE, JPEG, LITTLE, even
-from tests.build import uid as padded
 from tests.lab.dicom import DATE, code, instance, item, items
+from tests.support.build import EXPLICIT_LITTLE, JPEG, LITTLE, even
+from tests.support.build import uid as padded
 
 _TILE_BYTES: Final = 3_000
 _SEG_SIDE: Final = 64

@@ -20,8 +20,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from harvest.cluster import open_cluster
 from harvest.config import ClusterConfig
+from harvest.driver.cluster import open_cluster
 
 ALL_OF_IDC = """\
 cohort: {sql: SELECT SeriesInstanceUID FROM index}

@@ -30,10 +30,10 @@ from distributed import LocalCluster
 from rich.console import Console
 from rich.table import Table
 
-from harvest.cluster import open_cluster
 from harvest.config import ClusterConfig, Config
-from harvest.runner import run
-from harvest.status import read_status
+from harvest.driver.cluster import open_cluster
+from harvest.driver.runner import run
+from harvest.driver.status import read_status
 from tests.conftest import SQL_GENERATED
 from tests.lab import Lab, lab
 

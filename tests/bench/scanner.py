@@ -12,8 +12,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr, write_data_element
 from pydicom.uid import UID, CTImageStorage, MRImageStorage
 
-from tests.build import EXPLICIT_LITTLE, LITTLE, even
 from tests.lab.dicom import DATE, code, item, items
+from tests.support.build import EXPLICIT_LITTLE, LITTLE, even
 
 _ROOT: Final = "1.3.6.1.4.1.14519.5.2.1.6279.6001."
 _LONGEST_UID: Final = 64

@@ -21,7 +21,6 @@ from pydicom import dcmread
 from pydicom.uid import SegmentationStorage, VLWholeSlideMicroscopyImageStorage
 
 from tests.bench import multiframe, scanner
-from tests.build import EXPLICIT_LITTLE, JPEG, LITTLE, header_of
 from tests.lab import servers
 from tests.lab.files import (
     BROKEN_COLLECTION,
@@ -35,6 +34,7 @@ from tests.lab.files import (
 )
 from tests.lab.generate import generate
 from tests.lab.servers import Server
+from tests.support.build import EXPLICIT_LITTLE, JPEG, LITTLE, header_of
 
 NAMES: Final = ("ct", "mr", "slides", "seg", "mixed")
 _UPLOADS: Final = 8

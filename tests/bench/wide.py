@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydicom._dicom_dict import DicomDictionary
 
+from harvest.dicom.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path
+from harvest.dicom.values import column_kind
 from harvest.output import LocalOutput
-from harvest.schema import instances_schema
-from harvest.table import write_parquet
-from harvest.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path
-from harvest.union import TableColumns, conform
-from harvest.values import column_kind
+from harvest.table.files import write_parquet
+from harvest.table.schema import instances_schema
+from harvest.table.union import TableColumns, conform
 
 ATTRIBUTES: Final = 3_000
 IN_A_PART: Final = 300

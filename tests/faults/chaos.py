@@ -36,15 +36,16 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harvest.driver.record import RECORD
 from harvest.errors import ErrorKind, ExitCode
 from harvest.output import MANIFEST, WORK
-from harvest.record import RECORD
-from tests import build, conftest
+from tests import conftest
 from tests.faults import hostile
 from tests.faults.proxy import FAULTS, Fault, Gate, Seeded, gate, object_of
 from tests.lab import Lab, lab, servers
 from tests.lab.files import BROKEN_COLLECTION, GCS_BUCKETS, corpus_from_environment
 from tests.lab.servers import HOST, OUTPUT_BUCKET, S3_ACCESS_KEY, S3_REGION, S3_SECRET_KEY
+from tests.support import build
 
 BUCKET: Final = "idc-open-data"
 MANY: Final = "CT many"

@@ -34,21 +34,21 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from harvest.converter import Converter, number_of_frames
-from harvest.elements import DataSet, Selection
+from harvest.config.profile import resolve_attributes
+from harvest.dicom.converter import Converter, number_of_frames
+from harvest.dicom.elements import DataSet, Selection
+from harvest.dicom.header import Header, read_header
+from harvest.dicom.offsets import Pixels, locate_pixels
+from harvest.dicom.tags import Attribute, Wanted
+from harvest.dicom.walk import HeaderLimits
+from harvest.dicom.window import NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError
-from harvest.fetch import Traffic
-from harvest.header import Header, read_header
-from harvest.offsets import Pixels, locate_pixels
-from harvest.profile import resolve_attributes
-from harvest.rows import Planned, Row, ok_row
-from harvest.schema import instances_schema
-from harvest.tags import Attribute, Wanted
-from harvest.walk import HeaderLimits
-from harvest.window import NeedMore, Window
-from tests import oracle
-from tests.build import DEFLATED, EVERYTHING, LITTLE, UNDEFINED, deflate, header_of
+from harvest.store.fetch import Traffic
+from harvest.table.rows import Planned, Row, ok_row
+from harvest.table.schema import instances_schema
 from tests.faults.hostile import CASES, OK, PROFILES, TAGS
+from tests.support import oracle
+from tests.support.build import DEFLATED, EVERYTHING, LITTLE, UNDEFINED, deflate, header_of
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 """Inputs that the suite examines: the smallest of each outcome, grown from built files alone."""

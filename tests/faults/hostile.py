@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from harvest.config import SourceConfig
+from harvest.config.profile import resolve_wanted
+from harvest.dicom.walk import HeaderLimits
 from harvest.errors import ErrorKind
-from harvest.object_reader import ObjectReader
-from harvest.patience import RateLimit
-from harvest.profile import resolve_wanted
-from harvest.rows import Planned
-from harvest.walk import HeaderLimits
-from tests.build import (
+from harvest.store.patience import RateLimit
+from harvest.table.rows import Planned
+from harvest.worker.object_reader import ObjectReader
+from tests.support.build import (
     CT_IMAGE,
     DEFLATED,
     EXPLICIT_BIG,

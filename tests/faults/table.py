@@ -22,7 +22,7 @@ from distributed import Client
 
 import harvest
 from harvest.config import Config
-from harvest.runner import plan
+from harvest.driver.runner import plan
 from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults.proxy import FAULTS, Fault, Gate, Schedule, gate, trusting

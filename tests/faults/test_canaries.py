@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from tests import conftest
-from tests.build import BASIC_TEXT_SR, EXPLICIT_LITTLE, LITTLE, file_meta, identity, part10
 from tests.faults import hostile
 from tests.lab import Lab, servers
+from tests.support.build import BASIC_TEXT_SR, EXPLICIT_LITTLE, LITTLE, file_meta, identity, part10
 
 PATIENT = "CANARY^PATIENT"
 NUMBER = b"CANARY-DS "

@@ -16,16 +16,17 @@ import trustme
 
 import harvest
 from harvest.config import SourceConfig
+from harvest.driver.progress import Silent
 from harvest.errors import ErrorKind, ObjectError, StoreUnavailable
-from harvest.progress import Silent
 from harvest.store import open_store
 from harvest.store.protocol import ObjectStore
 from harvest.urls import parse_url
-from tests import conftest, oracle
+from tests import conftest
 from tests.faults import proxy, table
 from tests.faults.proxy import FAULTS, Answer, Fault, Gate, Seeded
 from tests.faults.table import CASES, LINE, WAYS, Bench, Case, Way
 from tests.lab import Lab
+from tests.support import oracle
 
 BUCKETS = ("idc-open-data", "idc-open-data-two")
 GROUPS = sorted({case.group for case in CASES})

@@ -16,32 +16,20 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from harvest.converter import Converter
-from harvest.elements import CREATOR_BYTES, Selection
+from harvest.config.profile import resolve_attributes
+from harvest.dicom.converter import Converter
+from harvest.dicom.elements import CREATOR_BYTES, Selection
+from harvest.dicom.header import Header, read_header
+from harvest.dicom.offsets import Pixels, locate_pixels
+from harvest.dicom.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path
+from harvest.dicom.walk import TICK_ELEMENTS, HeaderLimits
+from harvest.dicom.window import NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError
-from harvest.fetch import Traffic
-from harvest.header import Header, read_header
-from harvest.offsets import Pixels, locate_pixels
-from harvest.profile import resolve_attributes
-from harvest.rows import Planned, Row, ok_row
-from harvest.schema import instances_schema
-from harvest.table import table_of
-from harvest.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path
-from harvest.walk import TICK_ELEMENTS, HeaderLimits
-from harvest.window import NeedMore, Window
-from tests import conftest, oracle
-from tests.build import (
-    DEFLATED,
-    EVERYTHING,
-    LITTLE,
-    PIXEL_DATA,
-    deflate,
-    header_of,
-    identity,
-    part10,
-    series,
-    window_of,
-)
+from harvest.store.fetch import Traffic
+from harvest.table.files import table_of
+from harvest.table.rows import Planned, Row, ok_row
+from harvest.table.schema import instances_schema
+from tests import conftest
 from tests.faults import fuzz
 from tests.faults.hostile import (
     CANARY,
@@ -59,6 +47,19 @@ from tests.faults.hostile import (
     problems_of,
     reader,
     write_cases,
+)
+from tests.support import oracle
+from tests.support.build import (
+    DEFLATED,
+    EVERYTHING,
+    LITTLE,
+    PIXEL_DATA,
+    deflate,
+    header_of,
+    identity,
+    part10,
+    series,
+    window_of,
 )
 
 TRACED_BYTES = 2 * 2**20

@@ -14,14 +14,14 @@ import dask
 import pytest
 import yaml
 
-from harvest.cluster import open_cluster
 from harvest.config import Config, load_config
-from harvest.runner import run
+from harvest.driver.cluster import open_cluster
+from harvest.driver.runner import run
 from tests import conftest
+from tests.driver.test_jobs import SOON
 from tests.lab import Lab
 from tests.slurm import daemons
 from tests.slurm.daemons import Slurm, wait_for
-from tests.test_jobs import SOON
 
 ROOT = Path(__file__).parents[2]
 SBATCH = ROOT / "configs" / "slurm" / "harvest.sbatch"

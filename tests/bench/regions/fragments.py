@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from struct import pack
 
-from tests.build import JPEG
-from tests.frames import empty_table, jpeg, multiframe
+from tests.support.build import JPEG
+from tests.support.frames import empty_table, jpeg, multiframe
 
 _ITEM = 0xE000FFFE
 

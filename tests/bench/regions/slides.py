@@ -17,7 +17,7 @@ from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage
 from harvest.frames import tiff as tags
 from tests.lab.dicom import code, instance, item, items, save, uid
 from tests.lab.slides import color_profile
-from tests.tiff import Tiff
+from tests.support.tiff import Tiff
 
 TILE: Final = 256
 QUALITIES: Final = (60, 92)

@@ -1,0 +1,152 @@
+"""Profiles: which attributes become columns. Ready ones lie in ``configs/profiles/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..dicom.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path, skip_path
+from ..errors import ConfigError
+
+Location = tuple[str | int, ...]
+Mistake = tuple[Location, str]
+"""Where in the section, and what is wrong."""
+
+ALL = "all"
+"""Names no file, but every attribute that appears."""
+
+_PACKAGE = Path(__file__).parents[1]
+_PROFILE: Location = ("profile",)
+
+
+def profiles_folder() -> Path:
+    """Return the folder of the ready profiles: in an installed package, or in a checkout."""
+    packaged = _PACKAGE / "configs" / "profiles"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "configs" / "profiles"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What profiles and tags come to."""
+
+    wanted: Wanted
+    """Attributes in the order of first mention."""
+    mistakes: tuple[Mistake, ...]
+    """Everything that is wrong, with where in the config's ``read:`` section."""
+
+
+def resolve(profiles: Sequence[str], tags: Sequence[str], skip: Sequence[str] = ()) -> Resolved:
+    """Resolve profiles and single tags to the attributes that become columns.
+
+    Parameters
+    ----------
+    profiles
+        Names of ready profiles, or paths of profile files; the union is taken. ``all`` is every
+        attribute that appears.
+    tags
+        Further tags: ``Keyword``, ``Sequence.Keyword``, ``(gggg,creator,ee)``; of a sequence that
+        is named alone every member that appears.
+    skip
+        Tags of those that need not be named, to leave out.
+    """
+    mistakes: list[Mistake] = []
+    named: list[tuple[Location, str, str]] = []
+    for name in profiles:
+        if name != ALL:
+            named += [(_PROFILE, f"profile {name}: ", tag) for tag in _profile_tags(name, mistakes)]
+    named += [(("tags", number), "read.tags: ", tag) for number, tag in enumerate(tags)]
+    paths = _paths(named, mistakes)
+    skipped = _skipped(skip, {path[-1].path for path in paths}, mistakes)
+    wanted = Wanted(merge_paths(paths), ALL in profiles, skipped)
+    if skipped and not wanted.open:
+        text = "read.skip: every column is named, so that there is nothing to skip"
+        mistakes.append((("skip",), text))
+    return Resolved(wanted, tuple(mistakes))
+
+
+def profiles_with(tag: str) -> list[str]:
+    """Name the ready profiles that have a tag, or one of that name in a sequence."""
+    return sorted(
+        file.stem
+        for file in profiles_folder().glob("*.yaml")
+        if any(tag in named.split(".") for named in _profile_tags(file.stem, []))
+    )
+
+
+def _skipped(skip: Sequence[str], named: set[str], mistakes: list[Mistake]) -> frozenset[str]:
+    paths = set()
+    for number, tag in enumerate(skip):
+        location: Location = ("skip", number)
+        try:
+            path = skip_path(tag)
+        except UnknownTag as unknown:
+            mistakes.append((location, f"read.skip: {unknown}"))
+            continue
+        if path in named:
+            mistakes.append((location, f"read.skip: {path} is named in the profile or the tags"))
+        paths.add(path)
+    return frozenset(paths)
+
+
+def _paths(
+    named: Sequence[tuple[Location, str, str]], mistakes: list[Mistake]
+) -> list[tuple[Attribute, ...]]:
+    paths = []
+    for location, where, tag in named:
+        try:
+            paths.append(parse_path(tag))
+        except UnknownTag as unknown:
+            mistakes.append((location, f"{where}{unknown}"))
+    return paths
+
+
+def resolve_wanted(
+    profiles: Sequence[str], tags: Sequence[str], skip: Sequence[str] = ()
+) -> Wanted:
+    """Resolve as `resolve` does, and insist.
+
+    Raises
+    ------
+    ConfigError
+        A profile is not there or is no profile, or tags are unknown; all mistakes at once.
+    """
+    resolved = resolve(profiles, tags, skip)
+    if resolved.mistakes:
+        raise ConfigError("\n".join(text for _, text in resolved.mistakes))
+    return resolved.wanted
+
+
+def resolve_attributes(profiles: Sequence[str], tags: Sequence[str]) -> tuple[Attribute, ...]:
+    """Resolve as `resolve_wanted` does, to the attributes that are named."""
+    return resolve_wanted(profiles, tags).attributes
+
+
+def _profile_tags(name: str, mistakes: list[Mistake]) -> Sequence[str]:
+    path = _find(name)
+    if path is None:
+        ready = ", ".join(sorted(file.stem for file in profiles_folder().glob("*.yaml")))
+        mistakes.append((_PROFILE, f"profile {name!r} is neither a ready one ({ready}) nor a file"))
+        return []
+    try:
+        content: Any = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        mistakes.append((_PROFILE, f"profile {path} cannot be read: {type(error).__name__}"))
+        return []
+    tags = content.get("tags") if isinstance(content, dict) else None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        mistakes.append(
+            (_PROFILE, f"profile {path} has no list of tags (see configs/profiles/core.yaml)")
+        )
+        return []
+    return tags
+
+
+def _find(name: str) -> Path | None:
+    for path in (profiles_folder() / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path
+    return None

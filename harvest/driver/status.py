@@ -1,0 +1,82 @@
+"""How far a harvest is, from its output alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..config import OutputConfig, output_config
+from ..errors import OutputError
+from ..output import MANIFEST, open_output
+from ..output.lease import LEASE
+from ..output.snapshots import newest
+from ..plan.stored import load_plan
+from ..table.files import parts_folder, read_json
+from .record import RunRecord, read_record
+
+State = Literal["planned", "unfinished", "running", "complete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an output holds."""
+
+    output: str
+    state: State
+    """``running`` while a harvest holds the output's lease; ``unfinished`` if it ended early."""
+    rows: int
+    """Of the plan."""
+    done: int
+    """Rows that were read."""
+    ok: int | None = None
+    """Rows with status ok, of a run that goes on as it told last; None where nothing is told."""
+    errors: dict[str, int] | None = None
+    """Rows by kind of error; likewise."""
+    sample: int | None = None
+    missing: int = 0
+    """Objects that the index counts and the listing lacked."""
+    surplus: int = 0
+    run: RunRecord | None = None
+    """What the runs told of themselves: speed, workers, traffic, times; None where nothing."""
+
+
+def read_status(location: str | OutputConfig) -> Status:
+    """Tell how far a harvest is.
+
+    Parameters
+    ----------
+    location
+        Of the output: a folder, a bucket's URL, or the config's section; of a folder of audits
+        the newest snapshot is meant.
+
+    Raises
+    ------
+    OutputError
+        There is no plan.
+    """
+    config = output_config(location) if isinstance(location, str) else location
+    output = open_output(newest(config))
+    plan = load_plan(output)
+    if plan is None:
+        raise OutputError(f"{output.location} holds no harvest: `harvest run CONFIG` begins one")
+    sample = plan.asked["cohort"].get("sample")
+    told = read_record(output, plan.identity)
+    about = (sample, plan.missing, plan.surplus, told)
+    if output.exists(MANIFEST):
+        manifest = read_json(output, MANIFEST)
+        return Status(
+            output.location,
+            "complete",
+            plan.rows,
+            plan.rows,
+            manifest["ok"],
+            manifest["errors"],
+            *about,
+        )
+    parts = set(output.names(parts_folder(plan.identity)))
+    done = sum(p.rows for p in plan.partitions if plan.part(p.number).name in parts)
+    # a lease that nobody renews any more looks the same: who runs again will tell
+    held = output.exists(LEASE)
+    state: State = "running" if held else "unfinished" if parts else "planned"
+    ok, errors = (told.ok, dict(told.errors)) if told else (None, None)
+    return Status(output.location, state, plan.rows, done, ok, errors, *about)

@@ -1,0 +1,1 @@
+"""One row for each object of the cohort, cut into partitions; listed once, and stored."""

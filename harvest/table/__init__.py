@@ -1,0 +1,1 @@
+"""Rows and columns: from what was read to typed Arrow, and to files of Arrow IPC and Parquet."""

@@ -1,0 +1,293 @@
+"""Reading one partition on one worker: threads, blocking ranged requests, rows.
+
+`read_partition` is what goes to a worker. It is idempotent: it reads its part of the plan from
+the output, reads the objects, and writes its part of the result under a fixed name.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from threading import Lock
+from typing import Final
+
+import pyarrow as pa
+
+from ..config import Config, FramesWanted, OutputConfig, SourceConfig
+from ..dicom.first_ranges import FirstRanges
+from ..dicom.tags import Attribute, Wanted
+from ..dicom.walk import HeaderLimits
+from ..errors import OutputError
+from ..output import Output, open_output
+from ..plan.stored import wanted_of
+from ..store.fetch import Traffic
+from ..store.patience import RateLimit, process_retries
+from ..table.files import Part, partition_name, read_plan_rows, table_of, write_part
+from ..table.rows import Planned, Row
+from ..table.schema import instances_schema
+from .object_reader import ObjectReader, Reading
+from .outage import Outage
+from .turns import Pace, take_turns
+
+COLLECTION_OBJECTS: Final = 200_000
+"""New containers between two looks for garbage; a row takes some twenty while it is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTask:
+    """Rows of one partition to read; small, since it travels to a worker."""
+
+    part: Part
+    """What to read, and where the result goes."""
+    output: OutputConfig
+    """A folder's path is absolute: workers have their own working directory."""
+    source: SourceConfig
+    wanted: Wanted
+    header: bool
+    """Whether the whole header becomes a column."""
+    frames: FramesWanted
+    limits: HeaderLimits
+    object_seconds: float
+    retries: int
+    threads: int
+    requests_per_second: float | None
+    """Of this worker; None for no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRead:
+    """What came of a partition; small, since it travels back."""
+
+    partition: int
+    rows: int
+    ok: int
+    errors: dict[str, int]
+    bytes_read: int
+    requests: int
+    seconds: float
+    """Wall time on the worker."""
+    cpu_seconds: float = 0.0
+    """Of the worker's process meanwhile."""
+    retries: int = 0
+    """Requests of the worker's process that it made again meanwhile."""
+    host: str = ""
+    """Of the worker."""
+
+
+def read_task(config: Config, output: Output, part: Part) -> ReadTask:
+    """Build the task of a part; those of others differ by the part and the rate of requests.
+
+    Parameters
+    ----------
+    config
+        Of the harvest.
+    output
+        That holds the plan.
+    part
+        What to read.
+    """
+    limits = config.limits
+    return ReadTask(
+        part=part,
+        output=config.output.model_copy(update={"url": output.location}),
+        source=config.source,
+        wanted=wanted_of(config),
+        header=config.read.with_json,
+        frames=config.read.frames,
+        limits=HeaderLimits(header_bytes=int(limits.header_bytes)),
+        object_seconds=limits.object_seconds,
+        retries=limits.retries,
+        threads=limits.concurrency,
+        requests_per_second=None,
+    )
+
+
+def read_partition(task: ReadTask) -> PartitionRead:
+    """Read objects of one partition and write their part of the ``instances`` table.
+
+    Raises
+    ------
+    StoreUnavailable
+        Object after object was unavailable: the store is, and no row is written.
+    OutputError
+        The plan is not where the worker looks for it, or the part cannot be written.
+    """
+    with _RARE_COLLECTIONS:
+        return _read_partition(task)
+
+
+def _read_partition(task: ReadTask) -> PartitionRead:
+    begun, cpu, retries = time.monotonic(), time.process_time(), process_retries()
+    output = open_output(task.output)
+    part = task.part
+    if not output.exists(partition_name(part.partition)):
+        raise OutputError(
+            f"a worker does not find the plan in {task.output.url}: the output must be a folder "
+            "that all workers share, or a bucket"
+        )
+    planned = read_plan_rows(output, part.partition)
+    wanted = planned if part.rows is None else [planned[number] for number in part.rows]
+    rows, attributes = read_objects(wanted, task)
+    frames = task.frames != "none"
+    table = table_of(rows, instances_schema(attributes, header=task.header, frames=frames))
+    write_part(output, part, table)
+    return replace(
+        partition_read(part.partition, table, time.monotonic() - begun),
+        cpu_seconds=time.process_time() - cpu,
+        retries=process_retries() - retries,
+        host=socket.gethostname(),
+    )
+
+
+class _RareCollections:
+    """Python looks for garbage less often while any partition is read in this process.
+
+    Rows pile up, and no cycles are among them. Otherwise a fifth of a worker's time goes into
+    looking at all that Dask has in memory.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._usual = gc.get_threshold()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._usual = gc.get_threshold()
+                gc.set_threshold(COLLECTION_OBJECTS, *self._usual[1:])
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                gc.set_threshold(*self._usual)
+
+
+_RARE_COLLECTIONS: Final = _RareCollections()
+
+
+def partition_read(partition: int, table: pa.Table, seconds: float) -> PartitionRead:
+    """Sum up the rows of a partition."""
+    errors = Counter(table["error"].drop_null().to_pylist())
+    return PartitionRead(
+        partition=partition,
+        rows=table.num_rows,
+        ok=table.num_rows - errors.total(),
+        errors=dict(errors),
+        bytes_read=sum(table["bytes_read"].to_pylist()),
+        requests=sum(table["requests"].to_pylist()),
+        seconds=seconds,
+    )
+
+
+def read_objects(
+    planned: Sequence[Planned], task: ReadTask
+) -> tuple[list[Row], tuple[Attribute, ...]]:
+    """Read objects with a pool of threads.
+
+    Returns
+    -------
+    tuple of list of Row and tuple of Attribute
+        The rows, in the order of `planned`; and the attributes of their columns, of which some
+        may be known only now.
+    """
+    reader = ObjectReader(
+        task.source,
+        task.wanted,
+        task.limits,
+        retries=task.retries,
+        object_seconds=task.object_seconds,
+        rate=RateLimit(task.requests_per_second),
+        ranges=_first_ranges(task.output.url, os.getpid()),
+        whole=task.header,
+        frames=task.frames,
+    )
+    outage = Outage(task.source, task.retries, task.object_seconds)
+    rows: dict[int, Row] = {}
+
+    def done(number: int, row: Row) -> None:
+        rows[number] = row
+        outage.seen(number, row)
+
+    def read(numbers: Iterable[int]) -> None:
+        # nobody but the turns holds them: what one has read is let go when it is done
+        jobs = (
+            _Job(number, reader.begin(planned[number], _traffic(rows.get(number))), done)
+            for number in numbers
+        )
+        take_turns(jobs, *_threads(task.threads, os.getpid()))
+
+    for wave in _waves(planned, reader.ranges):
+        read(wave)
+    # the store may have been away, however shortly; what is silent twice stays so
+    read(outage.end())
+    outage.end()
+    return [rows[number] for number in range(len(planned))], reader.converter.attributes()
+
+
+@dataclass(slots=True)
+class _Job:
+    """The reading of one object, which ends in its row."""
+
+    number: int
+    reading: Reading
+    done: Callable[[int, Row], None]
+
+    def wait(self) -> None:
+        """Wait for a request."""
+        self.reading.wait()
+
+    def work(self) -> bool:
+        """Work on its answer."""
+        if not self.reading.work():
+            return False
+        self.done(self.number, self.reading.row())
+        return True
+
+
+def _waves(planned: Sequence[Planned], ranges: FirstRanges) -> tuple[list[int], list[int]]:
+    """Order objects so that what is learnt of a few serves all others.
+
+    One object of whatever nothing is known of goes before all others: that costs one round trip,
+    and saves the others a wrong first range. Then the first of each series, then the rest.
+    """
+    firsts: dict[str, int] = {}
+    for number, each in enumerate(planned):
+        firsts.setdefault(each.folder, number)
+    scouts: dict[str, int] = {}
+    if len(firsts) < len(planned):
+        for folder, number in firsts.items():
+            if not ranges.knows(planned[number].subject):
+                scouts.setdefault(planned[number].kind or folder, number)
+    first = list(scouts.values())
+    begun = set(first)
+    second = [number for number in firsts.values() if number not in begun]
+    begun.update(second)
+    return first, second + [number for number in range(len(planned)) if number not in begun]
+
+
+def _traffic(row: Row | None) -> Traffic:
+    if row is None:
+        return Traffic()
+    return Traffic(bytes_read=row["bytes_read"], requests=row["requests"])
+
+
+@lru_cache(maxsize=4)
+def _first_ranges(harvest: str, process: int) -> FirstRanges:
+    """Return what this worker has learnt in a harvest, which serves all partitions of it."""
+    return FirstRanges()
+
+
+@lru_cache(maxsize=1)
+def _threads(count: int, process: int) -> tuple[ThreadPoolExecutor, Pace]:
+    """Return this worker's threads, which all its partitions share, and how many pay."""
+    return ThreadPoolExecutor(count, thread_name_prefix="harvest"), Pace(count)
