@@ -232,7 +232,7 @@ def test_two_holders_differ(tmp_path: Path) -> None:
 
 DRIVER = f"""
 import sys
-from harvest import lease
+from harvest.output import lease
 vars(lease).update({SECONDS})
 from harvest.cli import main
 main()
