@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -15,6 +16,12 @@ MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")
 }
+ORDER = [
+    *("errors", "sql", "show", "hosts", "urls"),
+    *("dicom", "config", "frames", "store", "output", "cohort", "table", "plan"),
+    *("worker", "objects", "driver", "pixels", "views", "audit", "cli", "__main__"),
+]
+"""Packages and single modules; each imports only what stands before it."""
 PLACES = {
     "PIL": {"harvest.pixels.picture"},
     "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
@@ -37,7 +44,7 @@ PLACES = {
     "jinja2": {"harvest.audit.report"},
     "obstore": {"harvest.store.with_obstore"},
     "pyarrow.parquet": {"harvest.table.files"},
-    "pydantic": {"harvest.config.audit", "harvest.config", "harvest.config.section"},
+    "pydantic": {f"harvest.config.{name}" for name in ("audit", "parsing", "section", "sections")},
     "pydicom.pixels": {"harvest.objects.decoding"},
     "sqlglot": {"harvest.views.attribute_use", "harvest.views.bigquery", "harvest.views.index_sql"},
     "rich": {"harvest.driver.progress", "harvest.show"},
@@ -63,6 +70,11 @@ def imported(module: str) -> set[str]:
     return found
 
 
+def place(module: str) -> str:
+    """Return the package of a module, or the module itself where it stands alone."""
+    return module.split(".")[1]
+
+
 def test_imports_run_one_way() -> None:
     graph = {
         # the package's front page offers what lies behind it, and nothing needs the front page
@@ -71,6 +83,21 @@ def test_imports_run_one_way() -> None:
         if module != "harvest"
     }
     assert list(TopologicalSorter(graph).static_order())
+    assert {place(module) for module in graph} == set(ORDER)
+    backwards = [
+        f"{module} imports {name}"
+        for module, names in graph.items()
+        for name in names
+        if ORDER.index(place(name)) > ORDER.index(place(module))
+    ]
+    assert not backwards
+
+
+@pytest.mark.parametrize("package", [name for name in ORDER if (PACKAGE / name).is_dir()])
+def test_a_package_names_its_modules(package: str) -> None:
+    text = ast.get_docstring(ast.parse(MODULES[f"harvest.{package}"].read_text(encoding="utf-8")))
+    inside = {path.stem for path in (PACKAGE / package).glob("*.py")} - {"__init__"}
+    assert inside <= set(re.findall(r"`(\w+)`", text or ""))
 
 
 @pytest.mark.parametrize("library", PLACES)

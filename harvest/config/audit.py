@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     ByteSize,
     Field,
@@ -19,11 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from .section import Section
+from .ready import read_named
+from .section import Location, Section
 
-Location = tuple[str | int, ...]
-
-_PACKAGE = Path(__file__).parents[1]
 _NAME = r"[a-z][a-z0-9_]*"
 
 Keyword = Annotated[str, Field(pattern=r"[A-Za-z_]\w*")]
@@ -150,12 +145,6 @@ class AuditConfig(Section):
         return {name: _rule_set(name) for name in self.rule_sets}
 
 
-def rules_folder() -> Path:
-    """Return the folder of the ready rule sets: in an installed package, or in a checkout."""
-    packaged = _PACKAGE / "configs" / "rules"
-    return packaged if packaged.is_dir() else _PACKAGE.parent / "configs" / "rules"
-
-
 def audit_mistakes(audit: Any) -> Iterator[tuple[Location, str]]:
     """Check the files that an ``audit:`` section names, and that no rule's name is there twice."""
     given = audit if isinstance(audit, dict) else {}
@@ -195,9 +184,8 @@ def _rule_set(name: str) -> RuleSetFile:
     ValueError
         It is not there, or is none; the text says what is wrong with it.
     """
-    path = _found(name)
+    _, content = read_named("rules", name)
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return RuleSetFile.model_validate(content)
     except ValidationError as error:
         told = "; ".join(
@@ -205,15 +193,3 @@ def _rule_set(name: str) -> RuleSetFile:
             for found in error.errors()
         )
         raise ValueError(f"rule set {name}: {told}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"rule set {path} cannot be read: {type(error).__name__}") from None
-
-
-def _found(name: str) -> Path:
-    for path in (rules_folder() / f"{name}.yaml", Path(name)):
-        if path.is_file():
-            return path
-    ready = sorted(file.stem for file in rules_folder().glob("*.yaml"))
-    near = difflib.get_close_matches(name, ready, n=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]}?" if near else f" (ready are {', '.join(ready)})"
-    raise ValueError(f"rule set {name!r} is neither a ready one nor a file{hint}")

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ..dicom.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path, skip_path
 from ..errors import ConfigError
+from .ready import read_named, ready_files
+from .section import Location
 
-Location = tuple[str | int, ...]
 Mistake = tuple[Location, str]
 """Where in the section, and what is wrong."""
 
 ALL = "all"
 """Names no file, but every attribute that appears."""
 
-_PACKAGE = Path(__file__).parents[1]
 _PROFILE: Location = ("profile",)
-
-
-def profiles_folder() -> Path:
-    """Return the folder of the ready profiles: in an installed package, or in a checkout."""
-    packaged = _PACKAGE / "configs" / "profiles"
-    return packaged if packaged.is_dir() else _PACKAGE.parent / "configs" / "profiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +60,11 @@ def resolve(profiles: Sequence[str], tags: Sequence[str], skip: Sequence[str] = 
 
 def profiles_with(tag: str) -> list[str]:
     """Name the ready profiles that have a tag, or one of that name in a sequence."""
-    return sorted(
-        file.stem
-        for file in profiles_folder().glob("*.yaml")
-        if any(tag in named.split(".") for named in _profile_tags(file.stem, []))
-    )
+    return [
+        name
+        for name in ready_files("profiles")
+        if any(tag in named.split(".") for named in _profile_tags(name, []))
+    ]
 
 
 def _skipped(skip: Sequence[str], named: set[str], mistakes: list[Mistake]) -> frozenset[str]:
@@ -126,15 +116,10 @@ def resolve_attributes(profiles: Sequence[str], tags: Sequence[str]) -> tuple[At
 
 
 def _profile_tags(name: str, mistakes: list[Mistake]) -> Sequence[str]:
-    path = _find(name)
-    if path is None:
-        ready = ", ".join(sorted(file.stem for file in profiles_folder().glob("*.yaml")))
-        mistakes.append((_PROFILE, f"profile {name!r} is neither a ready one ({ready}) nor a file"))
-        return []
     try:
-        content: Any = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        mistakes.append((_PROFILE, f"profile {path} cannot be read: {type(error).__name__}"))
+        path, content = read_named("profiles", name)
+    except ValueError as error:
+        mistakes.append((_PROFILE, str(error)))
         return []
     tags = content.get("tags") if isinstance(content, dict) else None
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
@@ -143,10 +128,3 @@ def _profile_tags(name: str, mistakes: list[Mistake]) -> Sequence[str]:
         )
         return []
     return tags
-
-
-def _find(name: str) -> Path | None:
-    for path in (profiles_folder() / f"{name}.yaml", Path(name)):
-        if path.is_file():
-            return path
-    return None

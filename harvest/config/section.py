@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+Location = tuple[str | int, ...]
+"""Where in the config: names of sections and keys, places in lists."""
+
 
 class Section(BaseModel):
     """A mapping of known keys; others are a mistake."""

@@ -1,1 +1,5 @@
-"""The process that holds the output: Dask workers read its partitions, it commits the tables."""
+"""The process that holds the output: Dask workers read its partitions, it commits the tables.
+
+In the order of their use: `runner`, `cluster`, `jobs`, `versions`, `isolate`, `carry`,
+`publish`, `tally`, `retry`, `progress`, `meter`, `record`, `cost`, `status`.
+"""

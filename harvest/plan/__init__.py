@@ -1,1 +1,4 @@
-"""One row for each object of the cohort, cut into partitions; listed once, and stored."""
+"""One row for each object of the cohort, cut into partitions; listed once, and stored.
+
+In the order of their use: `planner`, `estimate`, `listing`, `sizing`, `stored`.
+"""

@@ -1,1 +1,5 @@
-"""Finished tables in DuckDB: in BigQuery's shape too, as IDC's indices, with later columns."""
+"""Finished tables in DuckDB: in BigQuery's shape too, as IDC's indices, with later columns.
+
+In the order of their use: `connection`, `dicom_all`, `bigquery`, `attribute_use`, `index_sql`,
+`indices`, `columns`, `census`.
+"""

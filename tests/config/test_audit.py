@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harvest.config import parse_config
-from harvest.config.audit import AuditConfig, rules_folder
+from harvest.config.audit import AuditConfig
+from harvest.config.ready import ready_files
 from harvest.errors import ConfigError
 
 HEAD = "cohort: {prefix: /data}\noutput: out/audits\naudit:\n"
@@ -38,13 +39,13 @@ def test_the_section_of_the_contract() -> None:
     assert kernel.require.not_null == ["ConvolutionKernel"]
 
 
-@pytest.mark.parametrize("path", sorted(rules_folder().glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", ready_files("rules").values(), ids=lambda p: p.stem)
 def test_ready_sets_are_valid_and_no_name_is_taken_twice(path: Path) -> None:
     parse_config(f"{HEAD}  rule_sets: [{path.stem}]\n")
 
 
 def test_all_ready_sets_go_together() -> None:
-    names = ", ".join(path.stem for path in rules_folder().glob("*.yaml"))
+    names = ", ".join(ready_files("rules"))
     config = parse_config(f"{HEAD}  rule_sets: [{names}]\n")
     assert config.audit is not None
     assert len(config.audit.sets) == 7

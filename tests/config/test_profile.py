@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from harvest.config.profile import profiles_folder, resolve_attributes
+from harvest.config.profile import resolve_attributes
+from harvest.config.ready import ready_files
 from harvest.errors import ConfigError
 from harvest.table.schema import FIXED_COLUMNS, instances_schema
 
-READY = sorted(file.stem for file in profiles_folder().glob("*.yaml"))
+READY = list(ready_files("profiles"))
 
 
 def test_there_are_ready_profiles() -> None:
@@ -62,7 +63,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
     text = str(caught.value)
-    assert "profile 'cor' is neither a ready one (" in text
+    assert "profile 'cor' is neither a ready one nor a file; did you mean core?" in text
     assert "core" in text
     assert f"profile {path}: 'Rowz' is in no dictionary; did you mean Rows?" in text
     assert "read.tags: 'PatientId' is in no dictionary; did you mean PatientID?" in text

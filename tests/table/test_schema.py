@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 from pydicom._dicom_dict import DicomDictionary
 
-from harvest.config.profile import profiles_folder, resolve_attributes
+from harvest.config.profile import resolve_attributes
+from harvest.config.ready import ready_files
 from harvest.dicom.tags import BINARY_VRS, UnknownTag, merge_paths, parse_path
 from harvest.table.schema import (
     FIXED_COLUMNS,
@@ -170,7 +171,7 @@ def test_columns_follow_the_fixed_ones_in_the_order_of_the_profile() -> None:
 
 
 def test_the_union_of_all_profiles_is_a_schema_without_repeated_names() -> None:
-    ready = sorted(file.stem for file in profiles_folder().glob("*.yaml"))
+    ready = list(ready_files("profiles"))
     schema = instances_schema(resolve_attributes(ready, []))
     assert len({name.lower() for name in schema.names}) == len(schema.names)
 

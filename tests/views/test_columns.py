@@ -17,7 +17,8 @@ import pytest
 
 import harvest
 from harvest.config import OutputConfig
-from harvest.config.profile import profiles_folder, resolve_wanted
+from harvest.config.profile import resolve_wanted
+from harvest.config.ready import ready_files
 from harvest.dicom.elements import Selection
 from harvest.dicom.json_dataset import json_dataset
 from harvest.dicom.tags import Attribute, PrivateTag, Wanted
@@ -40,7 +41,7 @@ from tests.support.build import (
     part10,
 )
 
-READY = sorted(path.stem for path in profiles_folder().glob("*.yaml"))
+READY = list(ready_files("profiles"))
 
 
 def later(
