@@ -1,6 +1,8 @@
 """Where each frame of an object lies: from its tables, by arithmetic, or by a scan of its items.
 
-Pure: `locate_frames` asks for ranges of bytes and is sent them, whoever reads.
+Pure: `locate_frames` asks for ranges of bytes and is sent them, whoever reads. In the order of
+their use: `description`, `asking`, `ranges`, `codecs`, `native`, `tables`, `tiff`, `scan`,
+`fragments`.
 """
 
 from __future__ import annotations

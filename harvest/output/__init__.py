@@ -1,4 +1,8 @@
-"""The output: named files, written whole or not at all, in a folder or a bucket."""
+"""The output: named files, written whole or not at all, in a folder or a bucket.
+
+In the order of their use: `protocol`, `folder`, `bucket`, `faults`, `lease`, `snapshots`,
+`destination`.
+"""
 
 from __future__ import annotations
 

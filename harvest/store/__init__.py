@@ -1,4 +1,8 @@
-"""The only package that talks to buckets: URL to object store."""
+"""The only package that talks to buckets: URL to object store.
+
+In the order of their use: `protocol`, `with_obstore`, `with_boto3`, `with_google`, `with_files`,
+`faults`, `patience`, `fetch`, `ranged_file`.
+"""
 
 from __future__ import annotations
 
