@@ -6,18 +6,24 @@ STAMP := $(VENV)/installed
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/installed
 FUZZ_SECONDS ?= 1800
+PYTHONS ?= python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm lint format lab lab-down bench bench-frames faults chaos fuzz lock clean
+.PHONY: help demo test test-pythons test-slurm lint readme format lab lab-down bench bench-frames faults chaos fuzz lock clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## harvest the lab's files from a real S3 and a real GCS server, and query them
 	$(BIN)/python -m tests.lab.demo
 
 test: $(STAMP) ## run the tests (HARVEST_CORPUS names a folder of more real files)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/slurm
+
+test-pythons: ## run the tests with each of PYTHONS="python3.11 python3.12 python3.13"
+	@for python in $(PYTHONS); do \
+	  $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$python) || exit 1; \
+	done
 
 test-slurm: $(STAMP) ## run the tests on a real Slurm of two nodes (Debian: slurmctld slurmd slurm-client munge)
 	$(BIN)/python -m pytest tests/slurm
@@ -26,6 +32,9 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+readme: $(STAMP) ## write the README's tables anew, from the code
+	$(BIN)/python -m tests.readme
 
 format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -60,7 +69,7 @@ lock: ## renew requirements.lock after a change of pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what was installed, and caches; results in out/ stay
-	rm -rf $(VENV) $(BENCH) .lab .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-python3* $(BENCH) .lab .mypy_cache .pytest_cache .ruff_cache
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

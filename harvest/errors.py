@@ -23,11 +23,30 @@ from enum import IntEnum, StrEnum
 class ExitCode(IntEnum):
     """What the process tells its scheduler (values of sysexits.h where one fits)."""
 
-    COMPLETE = 0
-    WRONG_USE = 1
-    TOO_MANY_ERRORS = 2
-    BUG = 70
-    RUN_AGAIN = 75
+    _value_: int
+    meaning: str
+    """For the tables of the exit codes."""
+
+    def __new__(cls, code: int, meaning: str) -> ExitCode:
+        """Take a code with its meaning."""
+        self = int.__new__(cls, code)
+        self._value_ = code
+        self.meaning = meaning
+        return self
+
+    COMPLETE = 0, "complete"
+    WRONG_USE = 1, "wrong use or config: the message names the cause and the next step"
+    TOO_MANY_ERRORS = (
+        2,
+        "complete and committed, but more error rows than `limits.max_error_rate`, "
+        "or an audit rule of severity error broken",
+    )
+    BUG = 70, "a bug of ours"
+    RUN_AGAIN = (
+        75,
+        "interrupted, or the whole store, bucket or cluster does not answer, "
+        "or another harvest holds the output: run the same command again",
+    )
 
 
 class HarvestError(Exception):
@@ -69,35 +88,33 @@ class OutputBusy(RunAgain):
 class ErrorKind(StrEnum):
     """The values of ``instances.error``."""
 
-    NOT_FOUND = "not_found"
-    DENIED = "denied"
-    UNAVAILABLE = "unavailable"
-    CHANGED = "changed"
-    WRONG_OBJECT = "wrong_object"
-    NOT_DICOM = "not_dicom"
-    TRUNCATED = "truncated"
-    MALFORMED = "malformed"
-    TOO_LARGE = "too_large"
-    TOO_SLOW = "too_slow"
-    UNSUPPORTED = "unsupported"
-    KILLED_WORKER = "killed_worker"
-    INTERNAL = "internal"
+    _value_: str
+    meaning: str
+    """For the table of the errors."""
+    retryable: bool
+    """Whether reading the same object again can end otherwise."""
 
-    @property
-    def retryable(self) -> bool:
-        """Whether reading the same object again can end otherwise."""
-        return self in _RETRYABLE
+    def __new__(cls, name: str, meaning: str, retryable: bool = False) -> ErrorKind:
+        """Take a value of the column with its meaning."""
+        self = str.__new__(cls, name)
+        self._value_ = name
+        self.meaning = meaning
+        self.retryable = retryable
+        return self
 
-
-_RETRYABLE = frozenset(
-    {
-        ErrorKind.UNAVAILABLE,
-        ErrorKind.CHANGED,
-        ErrorKind.TOO_SLOW,
-        ErrorKind.KILLED_WORKER,
-        ErrorKind.INTERNAL,
-    }
-)
+    NOT_FOUND = "not_found", "there is no such object"
+    DENIED = "denied", "the store refuses: credentials are missing, or have no right to it"
+    UNAVAILABLE = "unavailable", "no right answer came, however often it was asked for", True
+    CHANGED = "changed", "it was replaced while it was read, again and again", True
+    WRONG_OBJECT = "wrong_object", "it is another instance or series than the plan says"
+    NOT_DICOM = "not_dicom", "it has no preamble and prefix of PS3.10"
+    TRUNCATED = "truncated", "it ends within its header, or before pixels that it must have"
+    MALFORMED = "malformed", "its header breaks the encoding of PS3.5"
+    TOO_LARGE = "too_large", "its header asks for more than the limits allow"
+    TOO_SLOW = "too_slow", "it took longer than `limits.object_seconds`", True
+    UNSUPPORTED = "unsupported", "its encoding is none that harvest reads"
+    KILLED_WORKER = "killed_worker", "the worker that reads it dies, each time", True
+    INTERNAL = "internal", "a bug of ours, met with this object alone", True
 
 
 class ObjectError(Exception):

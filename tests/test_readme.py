@@ -14,8 +14,7 @@ import harvest
 from harvest.cli import main
 from harvest.config import ClusterConfig, Config, parse_config
 from harvest.dicom.offsets import OffsetTable
-from harvest.errors import ErrorKind, ExitCode
-from harvest.table.schema import FIXED_COLUMNS
+from tests import readme
 from tests.lab import Lab
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -68,7 +67,7 @@ def test_the_config_shown_is_one() -> None:
 def test_commands_shown_exist() -> None:
     shown = set(re.findall(r"harvest (\w+) ", "".join(blocks("bash"))))
     assert shown <= set(main.commands)
-    assert set(re.findall(r"\| `harvest (\w+) ", README)) == set(main.commands)
+    assert set(readme.COMMANDS) == set(main.commands)
     context = click.Context(main)
     for name in main.commands:
         command = main.get_command(context, name)
@@ -76,13 +75,26 @@ def test_commands_shown_exist() -> None:
         assert "--json" in command.get_help(click.Context(command, info_name=name))
 
 
-def test_tables_of_words_are_complete() -> None:
-    for kind in (*ErrorKind, *OffsetTable):
-        assert f"`{kind}`" in README
-    for code in ExitCode:
-        assert re.search(rf"^\| {int(code)} \|", README, re.MULTILINE), code
-    for column in FIXED_COLUMNS - {"header"}:
-        assert f"`{column}`" in README, column
+def test_tables_are_those_of_the_code() -> None:
+    assert readme.written(README) == README, "make readme writes the tables anew"
+    assert set(re.findall(r"<!-- table: (\w+) -->", README)) == set(readme.TABLES)
+
+
+def test_every_key_and_column_has_its_meaning() -> None:
+    for name in ("keys", "instances", "frames", "series", "errors", "exit_codes", "commands"):
+        empty = [row for row in readme.TABLES[name]() if "|  |" in row.removesuffix("|  |")]
+        assert not [row for row in empty if not row.startswith("| `audit.other_cloud`")], name
+
+
+def test_kinds_of_offset_tables_are_told() -> None:
+    (row,) = (row for row in readme.TABLES["instances"]() if row.startswith("| `offset_table` "))
+    assert not [kind for kind in OffsetTable if kind not in row]
+
+
+def test_packages_are_those_of_the_code() -> None:
+    shown = re.findall(r"^\| `(\w+)/` \|", README, re.MULTILINE)
+    folders = Path(harvest.__file__).parent.glob("*/__init__.py")
+    assert set(shown) == {path.parent.name for path in folders}
 
 
 def test_ready_configs_are_valid() -> None:

@@ -28,10 +28,11 @@ def query(
     bucket: dict[str, Any],
     as_json: bool,
 ) -> int | None:
-    """Run SQL with DuckDB on the tables instances, series and frames in OUTPUT.
+    """Run SQL with DuckDB on the tables in OUTPUT.
 
-    The views dicom_all and dicom_metadata hold the same in the shape of IDC's
-    BigQuery tables; dicom_attributes tells where their values come from.
+    These are instances, series and frames. The views dicom_all and dicom_metadata
+    hold the same in the shape of IDC's BigQuery tables; dicom_attributes tells where
+    their values come from.
 
     \b
     Examples:
@@ -68,9 +69,9 @@ def index(
     bucket: dict[str, Any],
     as_json: bool,
 ) -> int | None:
-    """Write IDC's index tables of the harvest in OUTPUT, by IDC's own SQL.
+    """Write IDC's index tables of the harvest in OUTPUT.
 
-    Each NAME, such as ct_index, becomes DEST/NAME.parquet with the columns
+    By IDC's own SQL, each NAME, such as ct_index, becomes DEST/NAME.parquet with the columns
     that IDC publishes. What an index reads and OUTPUT has no column for counts
     as absent, and is named.
 
@@ -131,10 +132,10 @@ def columns(
     bucket: dict[str, Any],
     as_json: bool,
 ) -> int | None:
-    """Make new columns of the headers in OUTPUT, without the network.
+    """Make new columns of the headers that OUTPUT has kept.
 
-    OUTPUT is a finished harvest with read.header: json. FILE gets one row for each row of
-    instances: url, issues and the columns; join it by url.
+    Nothing is read again. OUTPUT is a finished harvest with read.header: json. FILE
+    gets one row for each row of instances: url, issues and the columns; join it by url.
 
     \b
     Examples:
@@ -190,7 +191,7 @@ def census(
     bucket: dict[str, Any],
     as_json: bool,
 ) -> int | None:
-    """Count which objects in OUTPUT have an offset table, and draw it.
+    """Count which objects in OUTPUT have an offset table.
 
     Groups are collections where the harvest knows them, modalities otherwise.
 

@@ -17,7 +17,7 @@ from .options import json_option, output_options
 @json_option
 @reporting
 def audit(config: str, as_json: bool) -> int | None:
-    """Audit the cohort of CONFIG: a new snapshot, what changed, which rules it breaks.
+    """Take a snapshot of a cohort; tell what changed and which rules it breaks.
 
     Only what is new or has changed since the last snapshot is read. The new one holds
     report.html and report.json. The exit code is 2 where a rule of severity error is broken.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -43,17 +44,23 @@ class _Group(click.Group):
             sys.exit(ExitCode.RUN_AGAIN)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def _exit_codes() -> str:
+    # click keeps lines as they are behind its \b
+    lines = (
+        textwrap.fill(code.meaning, 70, initial_indent=f"{code:>4}  ", subsequent_indent=" " * 6)
+        for code in ExitCode
+    )
+    return "\n".join(("\b", "Exit codes:", *lines)).replace("`", "")
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_exit_codes(),
+)
 @click.version_option(__version__)
 def main() -> None:
-    """Read the DICOM headers of whole cohorts from the cloud; leave Parquet tables.
-
-    \b
-    Exit codes: 0 complete; 1 wrong use or config; 2 complete, with more error
-    rows than limits.max_error_rate, or a rule of severity error broken; 70 a
-    bug; 75 interrupted, or the store does not answer: run the same command
-    again.
-    """
+    """Read the DICOM headers of whole cohorts from the cloud; leave Parquet tables."""
 
 
 _HINTS = {

@@ -20,6 +20,9 @@ from .options import cluster_option, json_option, output_options
 def plan(config: str, dry_run: bool, cluster: str | None, as_json: bool) -> int | None:
     """List the cohort of CONFIG and store the plan in its output.
 
+    With --dry-run nothing is listed or stored: it tells what the harvest will take,
+    from the index alone, without the network.
+
     \b
     Examples:
       harvest plan configs/lung_phantom.yaml --dry-run
@@ -103,7 +106,9 @@ def run(
 ) -> int | None:
     """Harvest the cohort of CONFIG, or finish a harvest that was begun.
 
-    What happens is drawn on a terminal, and otherwise told on stderr as lines of JSON.
+    With --retry-errors the retryable error rows of a complete harvest are read again,
+    and nothing else. What happens is drawn on a terminal, and otherwise told on stderr
+    as lines of JSON.
 
     \b
     Examples:
@@ -168,7 +173,9 @@ _STATES = {
 @json_option
 @reporting
 def status(output: str, bucket: dict[str, Any], as_json: bool) -> int | None:
-    """Tell how far the harvest in OUTPUT is, and how it ended, from any machine.
+    """Tell how far the harvest in OUTPUT is, and what it took in the end.
+
+    It reads the output alone, so that any machine can ask.
 
     \b
     Examples:
@@ -224,3 +231,23 @@ def _run_pairs(told: Any) -> dict[str, str]:
         "in a cloud": f"about {told.cost.workers:.2f} USD, and {told.cost.requests:.2f} USD for "
         "requests where their bucket's owner does not pay",
     }
+
+
+@main.command()
+@json_option
+@reporting
+def schema(as_json: bool) -> None:
+    """Print the JSON Schema of the config, for editors.
+
+    An editor with a YAML language server completes and checks a config by it whose
+    first line is "# yaml-language-server: $schema=harvest.schema.json". It is JSON
+    with and without --json.
+
+    \b
+    Examples:
+      harvest schema > harvest.schema.json
+    """
+    from ..config.json_schema import config_schema
+    from ..show import print_json
+
+    print_json(config_schema())

@@ -26,10 +26,11 @@ def frames(
     source: dict[str, Any],
     as_json: bool,
 ) -> int | None:
-    """Tell where the frames of objects lie: by their tables, or by a walk over their items.
+    """Tell where the frames of single objects lie.
 
-    An object that cannot be read says so, and the exit code is 1, or 75 where
-    trying again may help; the others are told, and written, nevertheless.
+    By their offset tables, or by a walk over their items. An object that cannot be read
+    says so, and the exit code is 1, or 75 where trying again may help; the others are
+    told, and written, nevertheless.
 
     \b
     Examples:
@@ -72,7 +73,7 @@ def read(
     source: dict[str, Any],
     as_json: bool,
 ) -> int | None:
-    """Read one object: its header, where its pixels are, its offset table.
+    """Read one object: its header, and where its pixels are.
 
     \b
     Examples:
@@ -152,9 +153,10 @@ def region(
     source: dict[str, Any],
     as_json: bool,
 ) -> int | None:
-    """Write a part of a slide as PNG: WIDTH x HEIGHT pixels from column X and row Y on.
+    """Write a part of a slide as PNG.
 
-    URL is a level's object, or its series with a / at its end.
+    It is WIDTH x HEIGHT pixels from column X and row Y on. URL is a level's object, or
+    its series with a / at its end.
 
     \b
     Examples:

@@ -1,7 +1,7 @@
 """The config: YAML in, one checked `Config` out, or every mistake at once with its line.
 
 In the order of their use: `parsing`, `sections`, `section`, `addresses`, `cluster_class`,
-`profile`, `audit`, `ready`.
+`profile`, `audit`, `ready`, `json_schema`.
 """
 
 from .addresses import check_endpoint

@@ -7,12 +7,12 @@ from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     ByteSize,
     Field,
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -22,7 +22,6 @@ from .section import Location, Section
 _NAME = r"[a-z][a-z0-9_]*"
 
 Keyword = Annotated[str, Field(pattern=r"[A-Za-z_]\w*")]
-Keywords = Annotated[list[Keyword], Field(min_length=1)]
 Scope = Literal["series", "study", "patient"]
 ValueType = Literal["integer", "number", "date", "time", "uid"]
 Bound = float | None
@@ -31,6 +30,14 @@ CONDITIONS = ("not_null", "one_of", "range", "unique", "constant_within", "match
 
 def _listed(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
+
+
+Keywords = Annotated[
+    list[Keyword],
+    Field(min_length=1),
+    BeforeValidator(_listed, json_schema_input_type=Keyword | list[Keyword]),
+]
+"""One or several."""
 
 
 class RequireConfig(Section):
@@ -55,18 +62,6 @@ class RequireConfig(Section):
     """The text can be read as this, and fitted its VR."""
     where: str | None = None
     """A condition in SQL: only objects of which it is true are looked at."""
-
-    @field_validator("not_null", "unique", mode="before")
-    @classmethod
-    def _one_or_several(cls, given: Any) -> Any:
-        return _listed(given)
-
-    @field_validator("constant_within", mode="before")
-    @classmethod
-    def _one_or_several_each(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        return {scope: _listed(columns) for scope, columns in given.items()}
 
     @model_validator(mode="after")
     def _one_condition(self) -> RequireConfig:
@@ -116,9 +111,13 @@ class OtherCloud(Section):
     """How the cloud that the config does not read is reached; null for the public one."""
 
     endpoint: str | None = None
+    """URL of an S3-compatible server or GCS emulator."""
     region: str | None = None
+    """Region of the S3 bucket."""
     allow_http: bool = False
+    """Allow plain http outside loopback, and link-local addresses."""
     anonymous: bool = True
+    """Send no credentials; otherwise those of the environment."""
 
 
 class AuditConfig(Section):

@@ -105,8 +105,11 @@ class TlsConfig(Section):
     """Files of a TLS scheduler, as `distributed.security.Security` takes them."""
 
     ca_file: FilePath
+    """Of the authority that signed the others."""
     cert: FilePath
+    """Certificate."""
     key: FilePath
+    """Private key of the certificate."""
 
 
 class ScaleConfig(Section):
@@ -240,7 +243,7 @@ class Config(Section):
     audit: AuditConfig | None = None
     """Of `harvest audit` alone, whose output is the folder of its snapshots."""
 
-    @field_validator("output", mode="before")
+    @field_validator("output", mode="before", json_schema_input_type=str | OutputConfig)
     @classmethod
     def _output_as_text(cls, output: Any) -> Any:
         return {"url": output} if isinstance(output, str) else output

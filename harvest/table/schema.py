@@ -30,27 +30,37 @@ _KINDS: Final = {
 }
 
 _INSTANCE_COLUMNS: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
-    ("url", pa.string(), "what was read"),
+    ("url", pa.string(), "what was read: s3://, gs:// or file://, never the endpoint"),
     ("size", pa.int64(), "bytes of the object read"),
     ("etag", pa.string(), "entity tag of the object read, unquoted"),
-    ("crdc_series_uuid", pa.string(), "names this version of the series"),
-    ("crdc_instance_uuid", pa.string(), "names this version of the instance"),
+    ("crdc_series_uuid", pa.string(), "IDC's name for this version of the series"),
+    ("crdc_instance_uuid", pa.string(), "IDC's name for this version of the instance"),
     ("status", pa.string(), "ok or error"),
     ("error", pa.string(), "kind of error, null if ok"),
     ("retryable", pa.bool_(), "whether reading it again can end otherwise"),
     ("error_detail", pa.string(), "for people; never a tag value"),
-    ("issues", pa.list_(ISSUE), "what is wrong with single values or the pixel area"),
+    (
+        "issues",
+        pa.list_(ISSUE),
+        "values that do not fit their column (raw holds up to 1 KiB of their bytes), "
+        "missing UIDs, pixels that end early",
+    ),
     ("header_bytes", pa.int64(), "offset of the first tag of the pixel area, or the object's end"),
-    ("bytes_read", pa.int64(), "body bytes read for this object"),
-    ("requests", pa.int64(), "HTTP requests for this object, retries included"),
+    ("bytes_read", pa.int64(), "body bytes read for this object, own retries included"),
+    ("requests", pa.int64(), "HTTP requests for this object, own retries included"),
     ("pixel_data_offset", pa.int64(), "absolute offset of the pixel value's first byte"),
     (
         "offset_table",
         pa.string(),
-        "extended, basic, both, empty, native, deflated or no_pixel_data",
+        "extended, basic, both, empty, native (not compressed), deflated (the data set is) "
+        "or no_pixel_data",
     ),
     ("offset_table_frames", pa.int64(), "entries of the offset table"),
-    ("offset_table_problem", pa.string(), "what is wrong with the offset table"),
+    (
+        "offset_table_problem",
+        pa.string(),
+        "what is wrong with it: by its length, and with read.frames by its content, too",
+    ),
 )
 
 HEADER_COLUMN: Final = "header"
@@ -59,7 +69,11 @@ HEADER_COLUMN: Final = "header"
 _HEADER: Final = pa.field(
     HEADER_COLUMN,
     pa.large_string(),
-    metadata={"description": "all of it, as JSON (PS3.18 Annex F)"},
+    metadata={
+        "description": "with header: json, all of the header in the DICOM JSON Model "
+        "(PS3.18 Annex F), group 0002 and private elements included; DS and IS as written; "
+        "binary values over 1 KiB as BulkDataURI <url>#bytes=offset-length"
+    },
 )
 FRAMES: Final = pa.schema(
     [
@@ -68,13 +82,31 @@ FRAMES: Final = pa.schema(
             ("url", pa.string(), "of the object"),
             ("SOPInstanceUID", pa.string(), "of the object"),
             ("size", pa.int64(), "bytes of the object in which the frames were located"),
-            ("frames", pa.int64(), "Number of Frames, 1 if absent"),
-            ("source", pa.string(), "extended, basic, native, tiff or scan; null where unknown"),
-            ("reason", pa.string(), "why it is not known where the frames lie"),
-            ("offsets", pa.list_(pa.uint64()), "of each frame's first item, absolute"),
-            ("lengths", pa.list_(pa.uint64()), "bytes of each frame's items"),
-            ("first_offset", pa.uint64(), "native: of the first frame, absolute"),
-            ("frame_bits", pa.uint64(), "native: bits of each frame"),
+            ("frames", pa.int64(), "Number of Frames, 1 where the header gives none"),
+            (
+                "source",
+                pa.string(),
+                "what told where they lie: extended or basic (its offset table), native "
+                "(arithmetic), tiff (the directory of a file that is TIFF as well), scan (a walk "
+                "over the items); null where nothing did",
+            ),
+            ("reason", pa.string(), "then: no table, video, a deflated data set, ..."),
+            (
+                "offsets",
+                pa.list_(pa.uint64()),
+                "of compressed frames: where in the object the first item of each begins",
+            ),
+            (
+                "lengths",
+                pa.list_(pa.uint64()),
+                "of compressed frames: bytes of whole items, to the end of the frame's last",
+            ),
+            (
+                "first_offset",
+                pa.uint64(),
+                "of native frames: n begins (n - 1) * frame_bits bits behind this",
+            ),
+            ("frame_bits", pa.uint64(), "of native frames: bits of each"),
         )
     ]
 )
