@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 1800
 PYTHONS ?= python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pythons test-slurm lint readme format lab lab-down bench bench-frames faults chaos fuzz lock clean
+.PHONY: help demo test test-pythons test-slurm lint package readme format lab lab-down bench bench-frames faults chaos fuzz lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+package: $(STAMP) ## build sdist and wheel, install the wheel with each of PYTHONS, and tell sizes and times
+	$(BIN)/python -m tests.packaging --extras --pythons $(PYTHONS)
 
 readme: $(STAMP) ## write the README's tables anew, from the code
 	$(BIN)/python -m tests.readme

@@ -21,7 +21,7 @@ from tests.driver.test_cluster import LONG, wait_until
 from tests.lab import servers
 
 SOON = {"distributed.adaptive.interval": "100ms", "distributed.adaptive.target-duration": "1s"}
-QUEUE = "tests.queue_cluster.QueueCluster"
+QUEUE = "tests.support.queue_cluster.QueueCluster"
 
 
 def config_of(scale: dict[str, int], folder: Path, **more: Any) -> ClusterConfig:

@@ -17,6 +17,7 @@ from distributed import Client
 
 import harvest
 from harvest.errors import ErrorKind, HarvestError, ObjectError
+from harvest.objects.frame_table import located
 from tests import conftest
 from tests.faults.proxy import Gate
 from tests.lab.laboratory import Lab
@@ -139,7 +140,7 @@ def test_only_the_tiles_of_a_slice_are_read(lab: Lab, s3_gate: Gate, tmp_path: P
     assert len(s3_gate.seen) == 1
     found = compute(part)
     assert np.array_equal(found, harvest.read_region(str(path), 960, 700, 96, 130))
-    row = harvest.frame_table.located(str(path)).row
+    row = located(str(path)).row
     assert row is not None
     across = -(-1500 // TILE[1])
     lengths = [row["lengths"][r * across + c] for r in (10, 11, 12) for c in (20, 21)]

@@ -1,7 +1,7 @@
 """A batch system of processes on this machine, and the cluster class that submits to it.
 
-``python -m tests.queue_cluster submit SCRIPT`` starts a job and prints its number, as sbatch does;
-``cancel NUMBER`` ends it. Nobody starts a job again that has died.
+``python -m tests.support.queue_cluster submit SCRIPT`` starts a job and prints its number, as
+sbatch does; ``cancel NUMBER`` ends it. Nobody starts a job again that has died.
 """
 
 from __future__ import annotations
