@@ -17,7 +17,13 @@ Everything else that is raised is a bug of ours and ends with exit code 70.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum, StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+_PACKAGE: Final = Path(__file__).parent
 
 
 class ExitCode(IntEnum):
@@ -136,3 +142,23 @@ class ObjectError(Exception):
     def __reduce__(self) -> tuple[type[ObjectError], tuple[ErrorKind, str]]:
         """Pickle by its own arguments: ``Exception`` would pickle the joined text."""
         return type(self), (self.kind, self.detail)
+
+
+def place_of(error: BaseException) -> str:
+    """Say where an exception was raised, as ``converter.py:212``, without its text.
+
+    The innermost line of harvest's own, if there is one: what others say may hold a tag value.
+    """
+    places = [
+        (Path(frame.tb_frame.f_code.co_filename), frame.tb_lineno) for frame in _frames(error)
+    ]
+    own = [place for place in places if _PACKAGE in place[0].parents]
+    file, line = (own or places or [(Path("?"), 0)])[-1]
+    return f"{file.name}:{line}"
+
+
+def _frames(error: BaseException) -> Iterator[TracebackType]:
+    frame = error.__traceback__
+    while frame is not None:
+        yield frame
+        frame = frame.tb_next

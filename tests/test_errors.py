@@ -1,6 +1,8 @@
 """Kinds of errors: exit codes, what is worth trying again, and the way through a pickle."""
 
+import json
 import pickle
+import re
 
 import pytest
 
@@ -13,6 +15,7 @@ from harvest.errors import (
     ObjectError,
     OutputError,
     StoreUnavailable,
+    place_of,
 )
 
 
@@ -72,3 +75,13 @@ def test_an_object_error_survives_the_way_from_a_worker() -> None:
     assert type(back) is ObjectError
     assert (back.kind, back.detail, str(back)) == (error.kind, error.detail, str(error))
     assert str(error) == "truncated: ends at 12"
+
+
+def test_the_place_of_an_error_is_ours_where_it_can_be() -> None:
+    with pytest.raises(ValueError, match="Expecting value") as foreign:
+        json.loads("SECRET")
+    assert re.fullmatch(r"decoder\.py:\d+", place_of(foreign.value))
+    with pytest.raises(AttributeError) as own:
+        ObjectError.__reduce__(None)  # type: ignore[arg-type]
+    assert re.fullmatch(r"errors\.py:\d+", place_of(own.value))
+    assert place_of(ValueError()) == "?:0"

@@ -20,7 +20,7 @@ import pyarrow as pa
 from ..cohort.resolve import SeriesCohort, resolve_cohort
 from ..config import Config, load_config
 from ..config.audit import AuditConfig
-from ..driver.progress import Progress, Silent
+from ..driver.progress import Progress
 from ..driver.runner import Outcome, run
 from ..errors import ConfigError, ExitCode, OutputError
 from ..output import MANIFEST, Output, open_output
@@ -99,7 +99,7 @@ def audit(config: Config | str | Path, progress: Progress | None = None) -> Audi
     """
     if not isinstance(config, Config):
         config = load_config(config)
-    progress = progress or Silent()
+    progress = progress or Progress()
     section = _section(config)
     rules = selected_rules(section)
     skipped = check_rules(rules, _tables(config))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 import click
 
 from .. import __version__
-from ..errors import ErrorKind, ExitCode, HarvestError, ObjectError
+from ..errors import ErrorKind, ExitCode, HarvestError, ObjectError, place_of
 
 if TYPE_CHECKING:
     from ..driver.progress import Progress
@@ -82,6 +82,9 @@ def reporting(function: Callable[Parameters, int | None]) -> Callable[Parameters
             click.echo(f"harvest: {error}", err=True)
             sys.exit(error.exit_code)
         except ObjectError as error:
+            if error.kind == ErrorKind.INTERNAL:
+                _report_bug(error.detail)
+                sys.exit(ExitCode.BUG)
             hint = _HINTS.get(error.kind, "")
             click.echo(f"harvest: {error.kind}: {error.detail}{hint}", err=True)
             sys.exit(ExitCode.RUN_AGAIN if error.kind.retryable else ExitCode.WRONG_USE)
@@ -95,7 +98,8 @@ def reporting(function: Callable[Parameters, int | None]) -> Callable[Parameters
             # DuckDB makes an error of its own of an interruption
             if _signalled.is_set() or str(error) == "Query interrupted":
                 _report_interruption()
-            _report_bug(error)
+            # without the exception's text: it may hold a tag value
+            _report_bug(f"{type(error).__name__} at {place_of(error)}")
             sys.exit(ExitCode.BUG)
         sys.exit(code or ExitCode.COMPLETE)
 
@@ -107,15 +111,9 @@ def _report_interruption() -> NoReturn:
     sys.exit(ExitCode.RUN_AGAIN)
 
 
-def _report_bug(error: Exception) -> None:
-    """Say where a bug is, without the exception's text: it may hold a tag value."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
+def _report_bug(what: str) -> None:
     click.echo(
-        f"harvest: a bug: {type(error).__name__} at {where}; please report it with the command "
-        f"and harvest {__version__}",
+        f"harvest: a bug: {what}; please report it with the command and harvest {__version__}",
         err=True,
     )
 
@@ -144,9 +142,9 @@ def _heed_signals() -> None:
 
 def progress_shown(*, log: bool = False) -> Progress:
     """Tell people on a terminal, and a log collector where `log` is true, what happens."""
-    from ..driver.progress import Bar, Heeding, Lines, Silent
+    from ..driver.progress import Bar, Heeding, Lines, Progress
 
-    elsewhere = Lines(sys.stderr) if log else Silent()
+    elsewhere = Lines(sys.stderr) if log else Progress()
     return Heeding(Bar() if sys.stderr.isatty() else elsewhere, _heed_signals)
 
 

@@ -222,7 +222,7 @@ def _run_pairs(told: Any) -> dict[str, str]:
     return {
         "requests": f"{told.requests:,}, {told.retries:,} of them again after a fault",
         "bytes read": size_text(told.bytes_read),
-        "workers": f"{told.most_workers:,}",
+        "workers": f"{told.most_workers:,}, of {size_text(told.peak_bytes)} of memory at most",
         "wall time": time_text(told.wall_seconds),
         "worker time": f"{time_text(told.worker_seconds)}, {time_text(told.cpu_seconds)} of CPU",
         "slowest partitions": ", ".join(

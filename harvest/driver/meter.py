@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 
-from ..worker.partition import PartitionRead
+from ..worker.partition import PartitionRead, Totals
 
 
 class Meter:
@@ -22,26 +21,14 @@ class Meter:
     def __init__(self, rows: int, done: int) -> None:
         self.rows = rows
         self.done = done
-        self.ok = 0
-        self.errors: Counter[str] = Counter()
-        self.requests = 0
-        self.bytes_read = 0
-        self.retries = 0
-        self.cpu_seconds = 0.0
-        self.worker_seconds = 0.0
+        self.totals = Totals()
         self._begun = time.monotonic()
         self._before = done
 
     def add(self, part: PartitionRead) -> None:
         """Take what a partition tells."""
         self.done += part.rows
-        self.ok += part.ok
-        self.errors.update(part.errors)
-        self.requests += part.requests
-        self.bytes_read += part.bytes_read
-        self.retries += part.retries
-        self.cpu_seconds += part.cpu_seconds
-        self.worker_seconds += part.seconds
+        self.totals += part
 
     @property
     def seconds(self) -> float:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from ..worker.partition import PartitionRead
 from .meter import Meter
@@ -18,65 +18,95 @@ LINE_SECONDS: Final = 10.0
 """Between two lines of a log."""
 
 
-class Progress(Protocol):
-    """Is told what a run does."""
+class Progress:
+    """Is told what a run does, and says nothing; who derives from it says what it wants to."""
 
     def message(self, text: str) -> None:
         """A step begins."""
-        ...
 
     def begin(self, rows: int, done: int) -> None:
         """Reading begins; `done` of the plan's `rows` were read by an earlier run."""
-        ...
 
     def workers(self, count: int) -> None:
         """So many partitions are read at once now."""
-        ...
 
     def partition(self, part: PartitionRead) -> None:
         """A partition was read."""
-        ...
 
     def end(self) -> None:
         """Reading ends, for good or ill."""
-        ...
 
 
-class Silent:
-    """Says nothing."""
+class Passing(Progress):
+    """Passes everything on.
+
+    Parameters
+    ----------
+    progress
+        Is told what happens.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
 
     def message(self, text: str) -> None:
-        """Say nothing."""
+        """Pass it on."""
+        self._progress.message(text)
 
     def begin(self, rows: int, done: int) -> None:
-        """Say nothing."""
+        """Pass it on."""
+        self._progress.begin(rows, done)
 
     def workers(self, count: int) -> None:
-        """Say nothing."""
+        """Pass it on."""
+        self._progress.workers(count)
 
     def partition(self, part: PartitionRead) -> None:
-        """Say nothing."""
+        """Pass it on."""
+        self._progress.partition(part)
 
     def end(self) -> None:
-        """Say nothing."""
+        """Pass it on."""
+        self._progress.end()
 
 
-class Bar:
+class Heeding(Passing):
+    """Passes everything on, and looks up between partitions.
+
+    Parameters
+    ----------
+    progress
+        Is told what happens.
+    look
+        Called after each partition; may raise to end the run.
+    """
+
+    def __init__(self, progress: Progress, look: Callable[[], None]) -> None:
+        super().__init__(progress)
+        self._look = look
+
+    def message(self, text: str) -> None:
+        """Pass it on, and look up."""
+        super().message(text)
+        self._look()
+
+    def partition(self, part: PartitionRead) -> None:
+        """Pass it on, and look up."""
+        super().partition(part)
+        self._look()
+
+
+class Bar(Progress):
     """A progress bar on stderr: instances a second, bytes, errors, time left."""
 
     def __init__(self) -> None:
         # imported here: a run in a batch system draws nothing
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
 
         self._console = Console(stderr=True)
-        self._progress = Progress(
+        self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -88,8 +118,7 @@ class Bar:
             console=self._console,
         )
         self._task: TaskID | None = None
-        self._bytes = 0
-        self._errors = 0
+        self._meter = Meter(0, 0)
 
     def message(self, text: str) -> None:
         """Print the step that begins."""
@@ -97,38 +126,39 @@ class Bar:
 
     def begin(self, rows: int, done: int) -> None:
         """Draw the bar."""
-        self._progress.start()
-        self._task = self._progress.add_task(
+        self._meter = Meter(rows, done)
+        self._bars.start()
+        self._task = self._bars.add_task(
             "reading headers", total=rows, completed=done, rate="", read="0 B", errors=0, workers=0
         )
 
     def workers(self, count: int) -> None:
         """Show how many there are."""
         assert self._task is not None
-        self._progress.update(self._task, workers=count)
+        self._bars.update(self._task, workers=count)
 
     def partition(self, part: PartitionRead) -> None:
         """Move the bar on."""
         from rich.filesize import decimal
 
         assert self._task is not None
-        self._bytes += part.bytes_read
-        self._errors += part.rows - part.ok
-        speed = self._progress.tasks[0].speed
-        self._progress.update(
+        self._meter.add(part)
+        totals = self._meter.totals
+        speed = self._bars.tasks[0].speed
+        self._bars.update(
             self._task,
             advance=part.rows,
             rate=f"{speed:,.0f}/s" if speed else "",
-            read=decimal(self._bytes),
-            errors=self._errors,
+            read=decimal(totals.bytes_read),
+            errors=sum(totals.errors.values()),
         )
 
     def end(self) -> None:
         """Leave the bar as it is."""
-        self._progress.stop()
+        self._bars.stop()
 
 
-class Lines:
+class Lines(Progress):
     """One JSON object a line: what is done, left and wrong, now and then; ``event`` names the kind.
 
     Parameters
@@ -168,15 +198,15 @@ class Lines:
 
     def _write_meter(self, event: str) -> None:
         self._written = time.monotonic()
-        meter = self._meter
+        meter, totals = self._meter, self._meter.totals
         self._write(
             event,
             rows=meter.rows,
             done=meter.done,
-            errors=dict(meter.errors),
-            requests=meter.requests,
-            retries=meter.retries,
-            bytes_read=meter.bytes_read,
+            errors=totals.errors,
+            requests=totals.requests,
+            retries=totals.retries,
+            bytes_read=totals.bytes_read,
             workers=self._workers,
             rate=_rounded(meter.rate),
             seconds_left=_rounded(meter.seconds_left),
@@ -191,41 +221,3 @@ class Lines:
 
 def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 1)
-
-
-class Heeding:
-    """Passes everything on, and looks up between partitions.
-
-    Parameters
-    ----------
-    progress
-        Is told what happens.
-    look
-        Called after each partition; may raise to end the run.
-    """
-
-    def __init__(self, progress: Progress, look: Callable[[], None]) -> None:
-        self._progress = progress
-        self._look = look
-
-    def message(self, text: str) -> None:
-        """Pass it on, and look up."""
-        self._progress.message(text)
-        self._look()
-
-    def begin(self, rows: int, done: int) -> None:
-        """Pass it on."""
-        self._progress.begin(rows, done)
-
-    def workers(self, count: int) -> None:
-        """Pass it on."""
-        self._progress.workers(count)
-
-    def partition(self, part: PartitionRead) -> None:
-        """Pass it on, and look up."""
-        self._progress.partition(part)
-        self._look()
-
-    def end(self) -> None:
-        """Pass it on."""
-        self._progress.end()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -18,10 +17,10 @@ from typing import Any, Final
 from ..errors import HarvestError
 from ..output import WORK, Output
 from ..table.files import json_bytes, read_json
-from ..worker.partition import PartitionRead
+from ..worker.partition import PartitionRead, Totals
 from .cost import Cost, cost_of
 from .meter import Meter
-from .progress import Progress
+from .progress import Passing, Progress
 
 RECORD: Final = f"{WORK}/run.json"
 RECORD_SECONDS: Final = 10.0
@@ -43,8 +42,8 @@ class SlowPartition:
     """Of its worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Totals):
     """What all runs of one plan have told so far.
 
     What a driver had not written when it was killed is missing in the sums; of a finished harvest
@@ -65,18 +64,6 @@ class RunRecord:
     """To read in the run that goes on, or was the last."""
     done: int = 0
     """Of these, how many are read."""
-    ok: int = 0
-    errors: Mapping[str, int] = field(default_factory=dict)
-    """Rows by kind of error."""
-    requests: int = 0
-    """For objects; listings are not among them."""
-    bytes_read: int = 0
-    retries: int = 0
-    """Requests that were made again after a fault."""
-    cpu_seconds: float = 0.0
-    """Of all workers, while they read partitions."""
-    worker_seconds: float = 0.0
-    """Wall time of all workers, while they read partitions."""
     wall_seconds: float = 0.0
     """Of the drivers, while partitions were read."""
     workers: int = 0
@@ -104,7 +91,7 @@ def read_record(output: Output, plan: str) -> RunRecord | None:
     return RunRecord(**{**told, "slowest": slowest, "cost": Cost(**told["cost"])})
 
 
-class Recorder:
+class Recorder(Passing):
     """Passes everything on, and keeps the record in the output.
 
     Parameters
@@ -122,7 +109,7 @@ class Recorder:
     def __init__(
         self, progress: Progress, output: Output, plan: str, check: Callable[[], None]
     ) -> None:
-        self._progress = progress
+        super().__init__(progress)
         self._output = output
         self._check = check
         now = _now()
@@ -132,42 +119,43 @@ class Recorder:
         self._slowest = [(each.seconds, each.partition, each) for each in self._before.slowest]
         self._written = 0.0
 
-    def message(self, text: str) -> None:
-        """Pass it on."""
-        self._progress.message(text)
-
     def begin(self, rows: int, done: int) -> None:
         """Pass it on, and write that reading begins."""
         self._meter = Meter(rows, done)
         self._before = replace(self._before, runs=self._before.runs + 1, ended=None)
-        self._progress.begin(rows, done)
+        super().begin(rows, done)
         self._write(self._told())
 
     def workers(self, count: int) -> None:
         """Pass it on, and remember it."""
         self._workers, self._most_workers = count, max(count, self._most_workers)
-        self._progress.workers(count)
+        super().workers(count)
 
     def partition(self, part: PartitionRead) -> None:
         """Pass it on, add it up, and write that now and then."""
         self._meter.add(part)
         slow = SlowPartition(
-            part.partition, part.seconds, part.rows, part.requests, part.bytes_read, part.host
+            partition=part.partition,
+            seconds=part.worker_seconds,
+            rows=part.rows,
+            requests=part.requests,
+            bytes_read=part.bytes_read,
+            host=part.host,
         )
         # the number keeps equal seconds apart, and a partition that was read twice is once here
         others = [each for each in self._slowest if each[1] != part.partition]
-        entry = (part.seconds, part.partition, slow)
+        entry = (part.worker_seconds, part.partition, slow)
         self._slowest = heapq.nlargest(SLOWEST, [*others, entry], key=lambda each: each[:2])
         if time.monotonic() - self._written > RECORD_SECONDS:
             self._write(self._told())
-        self._progress.partition(part)
+        super().partition(part)
 
     def end(self) -> None:
         """Pass it on, and write how far it came."""
         self._before = self._told()
         self._meter = Meter(self._meter.rows, self._meter.done)
         self._write(self._before)
-        self._progress.end()
+        super().end()
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write what the tables hold, and that they are complete."""
@@ -187,27 +175,20 @@ class Recorder:
     def _told(self) -> RunRecord:
         """Add what this run has told to what the ones before had."""
         before, meter = self._before, self._meter
-        worker_seconds = before.worker_seconds + meter.worker_seconds
-        requests = before.requests + meter.requests
+        totals = before + meter.totals
         return replace(
             before,
+            **vars(totals),
             told=_now(),
             rows=meter.rows,
             done=meter.done,
-            ok=before.ok + meter.ok,
-            errors=dict(meter.errors + Counter(before.errors)),
-            requests=requests,
-            bytes_read=before.bytes_read + meter.bytes_read,
-            retries=before.retries + meter.retries,
-            cpu_seconds=before.cpu_seconds + meter.cpu_seconds,
-            worker_seconds=worker_seconds,
             wall_seconds=before.wall_seconds + meter.seconds,
             workers=self._workers,
             most_workers=max(before.most_workers, self._most_workers),
             rate=meter.rate if meter.rate is not None else before.rate,
             seconds_left=meter.seconds_left,
             slowest=tuple(slow for _, _, slow in self._slowest),
-            cost=cost_of(worker_seconds, requests),
+            cost=cost_of(totals.worker_seconds, totals.requests),
         )
 
     def _write(self, record: RunRecord) -> None:

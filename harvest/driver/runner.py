@@ -25,7 +25,7 @@ from ..worker.partition import PartitionRead, ReadTask, partition_read, read_par
 from .carry import Beside, can_carry, carry_over, join
 from .cluster import Cluster, Killed, check_report, open_cluster
 from .isolate import known_suspects, read_in_pieces
-from .progress import Progress, Silent
+from .progress import Progress
 from .publish import clear, publish
 from .record import Recorder
 from .retry import find_retry, publish_retry
@@ -65,7 +65,7 @@ def plan(config: Config, progress: Progress | None = None) -> Plan:
     """
     _check_no_audit(config)
     output = open_output(config.output)
-    progress = progress or Silent()
+    progress = progress or Progress()
     stored = check_output(output, config)
     if stored is not None:
         return stored
@@ -104,7 +104,7 @@ def run(
     if not isinstance(config, Config):
         config = load_config(config)
     _check_no_audit(config)
-    progress = progress or Silent()
+    progress = progress or Progress()
     report = None if performance_report is None else check_report(performance_report)
     output = open_output(config.output)
     stored = check_output(output, config)

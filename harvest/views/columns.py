@@ -17,7 +17,7 @@ from ..dicom.converter import Converter, inner_encoding, issue
 from ..dicom.elements import Selection
 from ..dicom.json_dataset import json_dataset
 from ..dicom.tags import Wanted, top_tags
-from ..driver.progress import Progress, Silent
+from ..driver.progress import Progress
 from ..errors import OutputError
 from ..output import LocalOutput, Output, open_output
 from ..output.destination import local_file, written_whole
@@ -77,7 +77,7 @@ def write_columns(
             f"{output.url} has no header column: columns can be made later only of a harvest with "
             "read.header: json; add the tags to the config, and harvest into another output"
         )
-    progress = progress or Silent()
+    progress = progress or Progress()
     with written_whole(file) as unfinished:
         schema, rows = _write(opened, manifest, wanted, unfinished, progress)
     names = tuple(attribute.name for attribute in attributes_of(schema))

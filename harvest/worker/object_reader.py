@@ -16,7 +16,7 @@ from ..dicom.offsets import OffsetTable, Pixels, locate_pixels
 from ..dicom.tags import Wanted, top_tags
 from ..dicom.walk import HeaderLimits
 from ..dicom.window import NeedMore, Window
-from ..errors import ErrorKind, HarvestError, ObjectError
+from ..errors import ErrorKind, HarvestError, ObjectError, place_of
 from ..frames import (
     PIXEL_ATTRIBUTES,
     Answering,
@@ -187,7 +187,7 @@ class Reading:
         self._need: NeedMore | None = None
         self._grown = FIRST_RANGE_BYTES
         self._paused = 0.0
-        self._error: Exception | None = None
+        self._error: ObjectError | HarvestError | None = None
         self._found: _Found | None = None
         self._locating: _Locating | None = None
 
@@ -197,7 +197,7 @@ class Reading:
         try:
             self._request()
         except Exception as error:
-            self._error = _without_frames(error)
+            self._error = _kept(error)
         self._paused = time.monotonic()
 
     def work(self) -> bool:
@@ -207,7 +207,7 @@ class Reading:
             try:
                 self._need = self._walk()
             except Exception as error:
-                self._error = _without_frames(error)
+                self._error = _kept(error)
         changed = isinstance(self._error, ObjectError) and self._error.kind == ErrorKind.CHANGED
         again = changed and self._restarts < RESTARTS
         if again:
@@ -241,13 +241,9 @@ class Reading:
             try:
                 return self._ok_row()
             except Exception as found:
-                error = _without_frames(found)
+                error = _kept(found)
         if isinstance(error, HarvestError):
             raise error
-        if not isinstance(error, ObjectError):
-            # a bug of ours is one error row and not the night's run; the text of a foreign
-            # exception may hold a tag value, so only its class is kept
-            error = ObjectError(ErrorKind.INTERNAL, f"{type(error).__name__} in harvest")
         return error_row(self._planned, self._traffic, error)
 
     def _ok_row(self) -> Row:
@@ -419,8 +415,14 @@ class _Locating:
         return None
 
 
-def _without_frames(error: Exception) -> Exception:
-    """Return an exception that is kept: the frames it came from would keep a reading alive."""
+def _kept(error: Exception) -> ObjectError | HarvestError:
+    """Return what is kept of an exception.
+
+    A bug of ours is one error row and not the night's run. The text of a foreign exception may
+    hold a tag value, and the frames that it came from would keep a reading alive.
+    """
+    if not isinstance(error, (ObjectError, HarvestError)):
+        error = ObjectError(ErrorKind.INTERNAL, f"{type(error).__name__} at {place_of(error)}")
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 

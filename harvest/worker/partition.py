@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import socket
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from threading import Lock
 from typing import Final
@@ -61,22 +63,46 @@ class ReadTask:
     """Of this worker; None for no limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionRead:
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What reading has come to; of several partitions it adds up."""
+
+    ok: int = 0
+    """Rows without an error."""
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """Rows by kind of error."""
+    requests: int = 0
+    """For objects; listings are not among them."""
+    bytes_read: int = 0
+    retries: int = 0
+    """Requests of the workers' processes that were made again after a fault."""
+    cpu_seconds: float = 0.0
+    """Of the workers' processes."""
+    worker_seconds: float = 0.0
+    """Wall time on the workers."""
+    peak_bytes: int = 0
+    """Most memory that one worker's process has had so far, resident."""
+
+    def __add__(self, other: Totals) -> Totals:
+        """Add up two, whatever else they tell."""
+        return Totals(
+            ok=self.ok + other.ok,
+            errors=dict(Counter(self.errors) + Counter(other.errors)),
+            requests=self.requests + other.requests,
+            bytes_read=self.bytes_read + other.bytes_read,
+            retries=self.retries + other.retries,
+            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
+            worker_seconds=self.worker_seconds + other.worker_seconds,
+            peak_bytes=max(self.peak_bytes, other.peak_bytes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionRead(Totals):
     """What came of a partition; small, since it travels back."""
 
     partition: int
     rows: int
-    ok: int
-    errors: dict[str, int]
-    bytes_read: int
-    requests: int
-    seconds: float
-    """Wall time on the worker."""
-    cpu_seconds: float = 0.0
-    """Of the worker's process meanwhile."""
-    retries: int = 0
-    """Requests of the worker's process that it made again meanwhile."""
     host: str = ""
     """Of the worker."""
 
@@ -142,8 +168,15 @@ def _read_partition(task: ReadTask) -> PartitionRead:
         partition_read(part.partition, table, time.monotonic() - begun),
         cpu_seconds=time.process_time() - cpu,
         retries=process_retries() - retries,
+        peak_bytes=_peak_bytes(),
         host=socket.gethostname(),
     )
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process has had, resident."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class _RareCollections:
@@ -185,7 +218,7 @@ def partition_read(partition: int, table: pa.Table, seconds: float) -> Partition
         errors=dict(errors),
         bytes_read=sum(table["bytes_read"].to_pylist()),
         requests=sum(table["requests"].to_pylist()),
-        seconds=seconds,
+        worker_seconds=seconds,
     )
 
 

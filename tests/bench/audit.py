@@ -34,7 +34,7 @@ from rich.table import Table
 
 from harvest.audit.auditor import audit
 from harvest.config import Config
-from harvest.driver.progress import Silent
+from harvest.driver.progress import Progress
 from harvest.plan.stored import wanted_of
 from harvest.table.files import Part, partition_name, read_arrow, write_part
 from harvest.table.union import TableColumns
@@ -226,7 +226,7 @@ def _text(column: pa.Field) -> str | None:
     return column.name if free else None
 
 
-class _Steps(Silent):
+class _Steps(Progress):
     """Notes when each step began."""
 
     def __init__(self) -> None:

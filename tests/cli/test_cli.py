@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from harvest.cli import group
+from harvest.errors import ErrorKind, ObjectError
 from harvest.pixels.slides import read_region
 from tests import conftest
 from tests.conftest import HARVEST
@@ -465,6 +466,22 @@ def test_what_duckdb_makes_of_an_interruption_is_no_bug(
         group.reporting(interrupted)()
     assert ended.value.code == 75
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_bug_says_where_it_is_and_nothing_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise KeyError("SECRET-PATIENT")
+
+    def kept() -> None:
+        raise ObjectError(ErrorKind.INTERNAL, "KeyError at converter.py:1")
+
+    for function, place in ((broken, r"group\.py:\d+"), (kept, r"converter\.py:1")):
+        with pytest.raises(SystemExit) as ended:
+            group.reporting(function)()
+        assert ended.value.code == 70
+        told = capsys.readouterr().err
+        assert re.search(rf"a bug: KeyError at {place}; please report it", told)
+        assert "SECRET" not in told
 
 
 def test_wrong_use_that_a_command_finds_is_no_bug() -> None:

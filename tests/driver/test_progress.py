@@ -8,7 +8,7 @@ import json
 import pytest
 
 from harvest.driver import progress
-from harvest.driver.progress import Bar, Heeding, Lines, Progress, Silent
+from harvest.driver.progress import Bar, Heeding, Lines, Progress
 from harvest.worker.partition import PartitionRead
 
 PART = PartitionRead(
@@ -18,7 +18,7 @@ PART = PartitionRead(
     errors={"denied": 2},
     bytes_read=2000,
     requests=7,
-    seconds=0.5,
+    worker_seconds=0.5,
     cpu_seconds=0.25,
     retries=1,
 )
@@ -33,7 +33,7 @@ def tell(told: Progress) -> None:
 
 
 def test_silent(capfd: pytest.CaptureFixture[str]) -> None:
-    tell(Silent())
+    tell(Progress())
     assert capfd.readouterr() == ("", "")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from harvest.driver import record
 from harvest.driver.cost import DOLLARS_PER_CPU_HOUR, cost_of
-from harvest.driver.progress import Silent
+from harvest.driver.progress import Progress
 from harvest.driver.record import RECORD, SLOWEST, Recorder, read_record
 from harvest.driver.runner import run
 from harvest.driver.status import read_status
@@ -30,7 +30,7 @@ def part(number: int, **more: Any) -> PartitionRead:
         "errors": {"denied": 1},
         "bytes_read": 100,
         "requests": 12,
-        "seconds": 1.0 + number,
+        "worker_seconds": 1.0 + number,
         "cpu_seconds": 0.5,
         "retries": 2,
         "host": "n1",
@@ -49,7 +49,7 @@ def output(tmp_path: Path) -> LocalOutput:
 
 def test_a_run_that_goes_on(output: LocalOutput, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "RECORD_SECONDS", -1.0)
-    recorder = Recorder(Silent(), output, "p", held)
+    recorder = Recorder(Progress(), output, "p", held)
     assert read_record(output, "p") is None
     recorder.begin(100, 20)
     told = read_record(output, "p")
@@ -72,7 +72,7 @@ def test_a_run_that_goes_on(output: LocalOutput, monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_is_written_now_and_then(output: LocalOutput) -> None:
-    recorder = Recorder(Silent(), output, "p", held)
+    recorder = Recorder(Progress(), output, "p", held)
     recorder.begin(100, 0)
     before = output.read(RECORD)
     recorder.partition(part(0))
@@ -85,7 +85,7 @@ def test_it_is_written_now_and_then(output: LocalOutput) -> None:
 
 def test_runs_add_up(output: LocalOutput) -> None:
     for _ in range(3):
-        recorder = Recorder(Silent(), output, "p", held)
+        recorder = Recorder(Progress(), output, "p", held)
         recorder.begin(100, 0)
         for number in range(SLOWEST + 5):
             recorder.partition(part(number))
@@ -103,7 +103,7 @@ def test_what_nobody_can_write_ends_nothing(output: LocalOutput) -> None:
         def write(self, name: str, data: bytes) -> None:
             raise OutputError("the disk is full")
 
-    recorder = Recorder(Silent(), Full(output.folder), "p", held)
+    recorder = Recorder(Progress(), Full(output.folder), "p", held)
     recorder.begin(10, 0)
     recorder.partition(part(0))
     recorder.end()
@@ -113,7 +113,7 @@ def test_nothing_is_written_into_another_drivers_output(output: LocalOutput) -> 
     def lost() -> None:
         raise OutputBusy("another harvest has taken it over")
 
-    recorder = Recorder(Silent(), output, "p", lost)
+    recorder = Recorder(Progress(), output, "p", lost)
     recorder.begin(10, 0)
     recorder.end()
     assert not output.exists(RECORD)
@@ -162,7 +162,7 @@ def test_status_while_a_run_goes_on(lab: Lab, tmp_path: Path, scheduler: str) ->
     """Asked for between two partitions, from nothing but the output."""
     seen = []
 
-    class Looking(Silent):
+    class Looking(Progress):
         def partition(self, part: PartitionRead) -> None:
             seen.append(read_status(str(tmp_path / "out")))
 

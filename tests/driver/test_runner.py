@@ -24,6 +24,7 @@ from distributed import LocalCluster
 import harvest
 from harvest.config import Config, ReadConfig
 from harvest.driver import runner
+from harvest.driver.progress import Progress
 from harvest.driver.runner import Outcome, run
 from harvest.errors import ExitCode, HarvestError, OutputError, RunAgain, StoreUnavailable
 from harvest.output import Output, open_output
@@ -42,7 +43,7 @@ from tests.support import oracle
 EVERYTHING = "SELECT SeriesInstanceUID FROM index"
 
 
-class Recorder:
+class Kept(Progress):
     """A progress that keeps what it was told."""
 
     def __init__(self) -> None:
@@ -60,9 +61,6 @@ class Recorder:
     def partition(self, part: PartitionRead) -> None:
         self.parts.append(part)
 
-    def workers(self, count: int) -> None:
-        pass
-
     def end(self) -> None:
         self.ended += 1
 
@@ -76,7 +74,7 @@ def lab_config(lab: Lab, output: Path, scheduler: str, **sections: Any) -> Confi
 @pytest.fixture(scope="module")
 def whole(
     lab: Lab, scheduler: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Config, Outcome, Recorder]:
+) -> tuple[Config, Outcome, Kept]:
     """Everything in the lab, the broken objects included, read from S3."""
     output = tmp_path_factory.mktemp("whole") / "out"
     config = lab_config(
@@ -86,16 +84,14 @@ def whole(
         cohort={"sql": EVERYTHING, "index": str(lab.index)},
         read={"profile": ["core", "ct"]},
     )
-    told = Recorder()
+    told = Kept()
     return config, run(config, told), told
 
 
 # --- the tables ------------------------------------------------------------------------------
 
 
-def test_one_row_for_each_planned_instance(
-    lab: Lab, whole: tuple[Config, Outcome, Recorder]
-) -> None:
+def test_one_row_for_each_planned_instance(lab: Lab, whole: tuple[Config, Outcome, Kept]) -> None:
     config, ended, _ = whole
     rows = conftest.instances(Path(config.output.url))
     expected = {
@@ -115,7 +111,7 @@ def test_one_row_for_each_planned_instance(
     assert [row["url"] for row in rows] == sorted(row["url"] for row in rows)
 
 
-def test_duckdb_pandas_and_pyarrow_read_the_same(whole: tuple[Config, Outcome, Recorder]) -> None:
+def test_duckdb_pandas_and_pyarrow_read_the_same(whole: tuple[Config, Outcome, Kept]) -> None:
     output = Path(whole[0].output.url)
     for name in ("instances", "series"):
         (row,) = conftest.table(f"SELECT count(*) AS n FROM '{output}/{name}/*.parquet'")
@@ -131,7 +127,7 @@ def test_duckdb_pandas_and_pyarrow_read_the_same(whole: tuple[Config, Outcome, R
     assert row["n"] == plan.rows
 
 
-def test_values_equal_pydicoms(lab: Lab, whole: tuple[Config, Outcome, Recorder]) -> None:
+def test_values_equal_pydicoms(lab: Lab, whole: tuple[Config, Outcome, Kept]) -> None:
     rows = {row["url"]: row for row in conftest.instances(Path(whole[0].output.url))}
     paths = oracle.profile_paths("core")
     for series in lab.series:
@@ -146,7 +142,7 @@ def test_values_equal_pydicoms(lab: Lab, whole: tuple[Config, Outcome, Recorder]
             assert {name: row[name] for name in values} == values
 
 
-def test_errors_are_rows(lab: Lab, whole: tuple[Config, Outcome, Recorder]) -> None:
+def test_errors_are_rows(lab: Lab, whole: tuple[Config, Outcome, Kept]) -> None:
     config, ended, _ = whole
     rows = {row["url"]: row for row in conftest.instances(Path(config.output.url))}
     broken = [series for series in lab.series if series.collection_id == "lab_broken"]
@@ -165,7 +161,7 @@ def test_errors_are_rows(lab: Lab, whole: tuple[Config, Outcome, Recorder]) -> N
     assert ended.exit_code == ExitCode.TOO_MANY_ERRORS
 
 
-def test_series_counts_add_up(lab: Lab, whole: tuple[Config, Outcome, Recorder]) -> None:
+def test_series_counts_add_up(lab: Lab, whole: tuple[Config, Outcome, Kept]) -> None:
     output = Path(whole[0].output.url)
     series = conftest.table(f"SELECT * FROM '{output}/series/*.parquet'")
     assert len(series) == len(lab.series)
@@ -186,7 +182,7 @@ def test_series_counts_add_up(lab: Lab, whole: tuple[Config, Outcome, Recorder])
         assert {name: found[name] for name in row} == row
 
 
-def test_the_manifest_lists_every_file_truly(whole: tuple[Config, Outcome, Recorder]) -> None:
+def test_the_manifest_lists_every_file_truly(whole: tuple[Config, Outcome, Kept]) -> None:
     config, ended, _ = whole
     output = Path(config.output.url)
     manifest = json.loads((output / "manifest.json").read_text())
@@ -205,7 +201,7 @@ def test_the_manifest_lists_every_file_truly(whole: tuple[Config, Outcome, Recor
     assert manifest["sample"] is None
 
 
-def test_the_tables_describe_themselves(whole: tuple[Config, Outcome, Recorder]) -> None:
+def test_the_tables_describe_themselves(whole: tuple[Config, Outcome, Kept]) -> None:
     output = Path(whole[0].output.url)
     for path in output.rglob("*.parquet"):
         schema = pq.read_schema(path)
@@ -218,7 +214,7 @@ def test_the_tables_describe_themselves(whole: tuple[Config, Outcome, Recorder])
     assert field.metadata[b"description"]
 
 
-def test_no_work_is_left_but_the_plan(whole: tuple[Config, Outcome, Recorder]) -> None:
+def test_no_work_is_left_but_the_plan(whole: tuple[Config, Outcome, Kept]) -> None:
     output = Path(whole[0].output.url)
     assert {path.name for path in output.iterdir()} == {
         "_harvest",
@@ -235,7 +231,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_progress_is_told(whole: tuple[Config, Outcome, Recorder]) -> None:
+def test_progress_is_told(whole: tuple[Config, Outcome, Kept]) -> None:
     _, ended, told = whole
     assert told.begun == (ended.rows, 0)
     assert told.ended == 1
@@ -248,7 +244,7 @@ def test_progress_is_told(whole: tuple[Config, Outcome, Recorder]) -> None:
 
 
 def test_nothing_of_this_machine_or_of_secrets_is_in_the_tables(
-    lab: Lab, whole: tuple[Config, Outcome, Recorder]
+    lab: Lab, whole: tuple[Config, Outcome, Kept]
 ) -> None:
     output = Path(whole[0].output.url)
     manifest = (output / "manifest.json").read_text()
@@ -502,7 +498,7 @@ def test_a_second_run_sends_nothing(
 
 
 def test_a_second_run_of_a_failed_one_ends_the_same(
-    whole: tuple[Config, Outcome, Recorder],
+    whole: tuple[Config, Outcome, Kept],
 ) -> None:
     config, ended, _ = whole
     assert run(config) == ended
@@ -512,7 +508,7 @@ class _Stop(BaseException):
     pass
 
 
-class Stopping(Recorder):
+class Stopping(Kept):
     """Raises after some partitions."""
 
     def partition(self, part: PartitionRead) -> None:
@@ -539,7 +535,7 @@ def test_an_interrupted_run_reads_only_what_is_missing(
     assert len(finished) < len(plan.partitions)
 
     before = len(s3_gate.seen)
-    second = Recorder()
+    second = Kept()
     ended = run(config, second)
     assert second.begun is not None
     done = second.begun[1]
@@ -562,7 +558,7 @@ def test_lost_parts_are_read_again(
     lab: Lab, tmp_path: Path, s3_gate: Gate, scheduler: str, generated: tuple[Config, Outcome]
 ) -> None:
     config = lab_config(lab, tmp_path / "out", scheduler, source={"endpoint": s3_gate.url})
-    first = Recorder()
+    first = Kept()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "publish", lambda *_: (_ for _ in ()).throw(_Stop()))
         with pytest.raises(_Stop):
@@ -572,7 +568,7 @@ def test_lost_parts_are_read_again(
     output.remove(names[1])
     lost = next(part for part in first.parts if part.partition == 1)
     before = len(s3_gate.seen)
-    second = Recorder()
+    second = Kept()
     run(config, second)
     assert [(part.partition, part.rows) for part in second.parts] == [(1, lost.rows)]
     assert len(s3_gate.seen) - before == second.parts[0].requests
@@ -601,7 +597,7 @@ def test_a_damaged_part_is_removed_and_read_again(
                 patch.setattr(runner, "publish", lambda *_: (_ for _ in ()).throw(_Stop()))
                 with pytest.raises(_Stop):
                     run(config)
-    told = Recorder()
+    told = Kept()
     assert run(config, told).errors == {}
     assert [part.partition for part in told.parts] == [0]
     expected = conftest.instances(Path(generated[0].output.url))
@@ -766,7 +762,7 @@ def test_a_worker_that_dies_is_replaced(
 ) -> None:
     config = lab_config(lab, tmp_path / "out", temporary_cluster.scheduler_address)
 
-    class Killing(Recorder):
+    class Killing(Kept):
         def partition(self, part: PartitionRead) -> None:
             super().partition(part)
             if len(self.parts) == 1:

@@ -16,7 +16,7 @@ import trustme
 
 import harvest
 from harvest.config import SourceConfig
-from harvest.driver.progress import Silent
+from harvest.driver.progress import Progress
 from harvest.errors import ErrorKind, ObjectError, StoreUnavailable
 from harvest.store import open_store
 from harvest.store.protocol import ObjectStore
@@ -113,7 +113,7 @@ AWAY: dict[str, Fault] = {
 }
 
 
-class Parts(Silent):
+class Parts(Progress):
     """A progress that counts the partitions that have their part."""
 
     written = 0

@@ -22,7 +22,7 @@ from harvest.config.ready import ready_files
 from harvest.dicom.elements import Selection
 from harvest.dicom.json_dataset import json_dataset
 from harvest.dicom.tags import Attribute, PrivateTag, Wanted
-from harvest.driver.progress import Silent
+from harvest.driver.progress import Progress
 from harvest.errors import OutputError
 from harvest.output import open_output
 from harvest.views import columns as module
@@ -444,7 +444,7 @@ def test_nothing_is_left_beside_the_file(odd: Path, tmp_path: Path) -> None:
 
 
 def test_an_interruption_leaves_nothing(odd: Path, tmp_path: Path) -> None:
-    class Interrupted(Silent):
+    class Interrupted(Progress):
         def message(self, text: str) -> None:
             if text == "making the columns":
                 raise KeyboardInterrupt
