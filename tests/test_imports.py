@@ -43,7 +43,7 @@ PLACES = {
     "idc_index_data": {"harvest.cohort.idc_index"},
     "jinja2": {"harvest.audit.report"},
     "obstore": {"harvest.store.with_obstore"},
-    "pyarrow.parquet": {"harvest.table.files"},
+    "pyarrow.parquet": {"harvest.table.parquet"},
     "pydantic": {f"harvest.config.{name}" for name in ("audit", "parsing", "section", "sections")},
     "pydicom.pixels": {"harvest.objects.decoding"},
     "sqlglot": {"harvest.views.attribute_use", "harvest.views.bigquery", "harvest.views.index_sql"},

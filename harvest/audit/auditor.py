@@ -24,10 +24,10 @@ from ..driver.progress import Progress
 from ..driver.runner import Outcome, run
 from ..errors import ConfigError, ExitCode, OutputError
 from ..output import MANIFEST, Output, open_output
+from ..output.documents import json_bytes, read_json
 from ..output.lease import Lease, hold
 from ..output.snapshots import PAGE, REPORT, new_name, remove_old, snapshot_config, snapshot_names
 from ..plan.stored import check_output, wanted_of
-from ..table.files import json_bytes, read_json
 from ..table.schema import SERIES_COUNTS, instances_schema
 from .diff import Diff, diff
 from .listings import LISTINGS_FILE, cloud_sources, series_on_both, write_listings

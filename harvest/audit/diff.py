@@ -18,7 +18,7 @@ from ..config import OutputConfig
 from ..output import LocalOutput, Output
 from ..output.destination import local_file, written_whole
 from ..output.snapshots import DIFF
-from ..table.files import parquet_file
+from ..table.parquet import parquet_file
 from ..table.schema import HEADER_COLUMN
 from .comparison import TABLES, Comparison
 from .sandbox import BATCH_ROWS, Sandbox, SandboxLimits, sandboxed

@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..output import Output, snapshots
 from ..plan.listing import ListedSeries
 from ..plan.planner import list_series
-from ..table.files import parquet_file
+from ..table.parquet import parquet_file
 
 LISTINGS: Final = pa.schema(
     [

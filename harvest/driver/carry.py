@@ -22,22 +22,12 @@ import pyarrow.compute as pc
 
 from ..errors import ErrorKind
 from ..output import MANIFEST, LocalOutput, Output
+from ..output.documents import read_json, write_json
 from ..output.lease import Lease
 from ..plan.stored import Plan, load_plan
-from ..table.files import (
-    Part,
-    open_arrow,
-    parquet_schema,
-    partition_name,
-    parts_folder,
-    read_arrow,
-    read_json,
-    read_parquet,
-    take_part,
-    write_arrow,
-    write_json,
-    write_part,
-)
+from ..table.arrow import open_arrow, partition_name, read_arrow, write_arrow
+from ..table.parquet import parquet_schema, read_parquet
+from ..table.parts import Part, parts_folder, take_part, write_part
 from ..table.schema import FORMAT_VERSION, FRAMES_FIELD, HEADER_COLUMN
 from ..table.union import TableColumns, conform
 from .publish import FinalFile, final_files, published_rows

@@ -16,7 +16,8 @@ import pyarrow as pa
 from ..errors import ErrorKind, ObjectError
 from ..output import Output
 from ..store.fetch import Traffic
-from ..table.files import Part, read_plan_rows, table_of, take_part, write_part
+from ..table.arrow import read_plan_rows
+from ..table.parts import Part, table_of, take_part, write_part
 from ..table.rows import error_row
 from ..table.union import TableColumns, conform
 

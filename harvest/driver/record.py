@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ..errors import HarvestError
 from ..output import WORK, Output
-from ..table.files import json_bytes, read_json
+from ..output.documents import json_bytes, read_json
 from ..worker.partition import PartitionRead, Totals
 from .cost import Cost, cost_of
 from .meter import Meter

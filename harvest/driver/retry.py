@@ -15,19 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..output import MANIFEST, WORK, Output
+from ..output.documents import read_json, write_json
 from ..output.lease import Lease
 from ..plan.stored import Plan
-from ..table.files import (
-    Part,
-    PublishedFile,
-    is_same,
-    parquet_schema,
-    part_schema,
-    read_json,
-    read_parquet,
-    take_part,
-    write_json,
-)
+from ..table.parquet import PublishedFile, is_same, parquet_schema, read_parquet
+from ..table.parts import Part, part_schema, take_part
 from ..table.union import TableColumns, conform
 from .publish import FinalFile, Tables, check_room, final_files, published_rows
 from .tally import COUNTED_COLUMNS

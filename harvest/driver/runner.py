@@ -16,10 +16,11 @@ from ..cohort.resolve import Cohort, SeriesCohort, resolve_cohort
 from ..config import Config, OutputConfig, load_config
 from ..errors import ConfigError, ExitCode
 from ..output import MANIFEST, Output, open_output
+from ..output.documents import read_json
 from ..output.lease import Lease, hold
 from ..plan.planner import MOST_PARTITION_ROWS, make_plan
 from ..plan.stored import Plan, check_output, wanted_of
-from ..table.files import Part, parts_folder, read_json
+from ..table.parts import Part, parts_folder
 from ..table.union import TableColumns
 from ..worker.partition import PartitionRead, ReadTask, partition_read, read_partition, read_task
 from .carry import Beside, can_carry, carry_over, join

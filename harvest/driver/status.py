@@ -8,10 +8,11 @@ from typing import Literal
 from ..config import OutputConfig, output_config
 from ..errors import OutputError
 from ..output import MANIFEST, open_output
+from ..output.documents import read_json
 from ..output.lease import LEASE
 from ..output.snapshots import newest
 from ..plan.stored import load_plan
-from ..table.files import parts_folder, read_json
+from ..table.parts import parts_folder
 from .record import RunRecord, read_record
 
 State = Literal["planned", "unfinished", "running", "complete"]

@@ -15,8 +15,9 @@ from ..errors import ErrorKind, HarvestError, ObjectError
 from ..frames import FrameRanges, FrameSource, Unlocatable, Why
 from ..output import LocalOutput, Output, open_output
 from ..output.destination import written_whole
-from ..table.files import finished, rows_of
+from ..output.documents import finished
 from ..table.frame_rows import frames_file
+from ..table.parquet import rows_of
 from ..table.rows import frames_columns
 from ..table.schema import FRAMES
 from .file import open_object

@@ -1,7 +1,7 @@
 """The output: named files, written whole or not at all, in a folder or a bucket.
 
-In the order of their use: `protocol`, `folder`, `bucket`, `faults`, `lease`, `snapshots`,
-`destination`.
+In the order of their use: `protocol`, `folder`, `bucket`, `faults`, `documents`, `lease`,
+`snapshots`, `destination`.
 """
 
 from __future__ import annotations

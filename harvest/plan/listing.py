@@ -18,7 +18,7 @@ from ..errors import ErrorKind, HarvestError, ObjectError, StoreUnavailable
 from ..store import open_store
 from ..store.patience import Patience
 from ..store.protocol import Listed
-from ..table.files import PLAN_ROW
+from ..table.arrow import PLAN_ROW
 from ..urls import ObjectUrl, idc_uuids
 
 LISTING_THREADS: Final = 32

@@ -29,16 +29,10 @@ from ..cohort.resolve import (
 from ..config import Config, ReadConfig
 from ..errors import CohortError, HarvestError
 from ..output import PARTS, PLAN, Output
+from ..output.documents import write_json
 from ..store.protocol import Listed
-from ..table.files import (
-    PLAN_ROW,
-    ROWS_PER_FILE,
-    ROWS_PER_LONG_FILE,
-    SERIES_PLAN,
-    partition_name,
-    write_arrow,
-    write_json,
-)
+from ..table.arrow import PLAN_ROW, SERIES_PLAN, partition_name, write_arrow
+from ..table.parquet import ROWS_PER_FILE, ROWS_PER_LONG_FILE
 from ..table.schema import FORMAT_VERSION
 from ..urls import ObjectUrl
 from .estimate import KEYS_PER_LIST, Estimate, estimate_cohort, frames_cost, object_cost

@@ -13,7 +13,8 @@ from ..config.profile import resolve_wanted
 from ..dicom.tags import Wanted, leaves, open_paths
 from ..errors import OutputError
 from ..output import PLAN, Output
-from ..table.files import Part, part_of, read_json
+from ..output.documents import read_json
+from ..table.parts import Part, part_of
 from ..table.schema import FORMAT_VERSION
 
 PLAN_FILE: Final = f"{PLAN}/plan.json"

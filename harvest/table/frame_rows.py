@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..output import Output
-from .files import FileWriter, Layout, parquet_file
+from .parquet import FileWriter, Layout, parquet_file
 from .schema import FRAMES, FRAMES_COLUMN, FRAMES_FIELD
 
 FRAMES_LAYOUT: Final = Layout(

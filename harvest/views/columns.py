@@ -21,7 +21,8 @@ from ..driver.progress import Progress
 from ..errors import OutputError
 from ..output import LocalOutput, Output, open_output
 from ..output.destination import local_file, written_whole
-from ..table.files import finished, read_parquet, write_parquet
+from ..output.documents import finished
+from ..table.parquet import read_parquet, write_parquet
 from ..table.schema import HEADER_COLUMN, attributes_of, columns_schema
 from ..table.union import conform, known_members, united
 

@@ -17,11 +17,11 @@ from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 from ..config import OutputConfig, output_config
 from ..errors import HarvestError, OutputError
 from ..output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
+from ..output.documents import finished
 from ..output.snapshots import newest_complete
 from ..sql import quoted
 from ..store.protocol import Version
 from ..store.ranged_file import RangedFile
-from ..table.files import finished
 from .dicom_all import ATTRIBUTES, Source, dicom_views
 from .index_sql import attributes_of_indices
 

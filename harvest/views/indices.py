@@ -16,7 +16,7 @@ from ..config import OutputConfig
 from ..errors import HarvestError, OutputError
 from ..output import LocalOutput
 from ..output.destination import local_file, written_whole
-from ..table.files import write_parquet
+from ..table.parquet import write_parquet
 from . import bigquery
 from .attribute_use import Use, sequence_tag
 from .connection import querying

@@ -31,7 +31,8 @@ from ..output import Output, open_output
 from ..plan.stored import wanted_of
 from ..store.fetch import Traffic
 from ..store.patience import RateLimit, process_retries
-from ..table.files import Part, partition_name, read_plan_rows, table_of, write_part
+from ..table.arrow import partition_name, read_plan_rows
+from ..table.parts import Part, table_of, write_part
 from ..table.rows import Planned, Row
 from ..table.schema import instances_schema
 from .object_reader import ObjectReader, Reading

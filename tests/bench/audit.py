@@ -36,7 +36,8 @@ from harvest.audit.auditor import audit
 from harvest.config import Config
 from harvest.driver.progress import Progress
 from harvest.plan.stored import wanted_of
-from harvest.table.files import Part, partition_name, read_arrow, write_part
+from harvest.table.arrow import partition_name, read_arrow
+from harvest.table.parts import Part, write_part
 from harvest.table.union import TableColumns
 from harvest.worker.partition import PartitionRead, partition_read
 from tests.lab import servers

@@ -23,7 +23,7 @@ from pydicom._dicom_dict import DicomDictionary
 from harvest.dicom.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path
 from harvest.dicom.values import column_kind
 from harvest.output import LocalOutput
-from harvest.table.files import write_parquet
+from harvest.table.parquet import write_parquet
 from harvest.table.schema import instances_schema
 from harvest.table.union import TableColumns, conform
 

@@ -30,7 +30,7 @@ from harvest.dicom.walk import HeaderLimits
 from harvest.errors import ErrorKind, ObjectError
 from harvest.store.patience import RateLimit
 from harvest.store.protocol import Listed, Ranged, Version
-from harvest.table.files import table_of
+from harvest.table.parts import table_of
 from harvest.table.rows import Planned, Row
 from harvest.table.schema import instances_schema
 from harvest.urls import ObjectUrl

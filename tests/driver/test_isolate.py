@@ -22,15 +22,8 @@ from harvest.driver.record import RECORD
 from harvest.driver.runner import run
 from harvest.errors import ExitCode, RunAgain
 from harvest.output import LocalOutput
-from harvest.table.files import (
-    PLAN_ROW,
-    Part,
-    part_of,
-    partition_name,
-    read_part,
-    take_part,
-    write_arrow,
-)
+from harvest.table.arrow import PLAN_ROW, partition_name, write_arrow
+from harvest.table.parts import Part, part_of, read_part, take_part
 from harvest.table.schema import instances_schema
 from harvest.table.union import TableColumns
 from harvest.worker.partition import ReadTask, read_partition

@@ -22,7 +22,7 @@ from harvest.output import MANIFEST, PARTS, LocalOutput, lease, open_output
 from harvest.output.lease import LEASE
 from harvest.plan import planner as planning
 from harvest.plan.stored import load_plan
-from harvest.table.files import parts_folder
+from harvest.table.parts import parts_folder
 from tests import conftest
 
 OBJECTS = 12

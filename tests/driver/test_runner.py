@@ -31,7 +31,7 @@ from harvest.output import Output, open_output
 from harvest.plan import planner as planning
 from harvest.plan.planner import make_plan
 from harvest.plan.stored import load_plan
-from harvest.table.files import parts_folder
+from harvest.table.parts import parts_folder
 from harvest.worker.partition import PartitionRead
 from tests import conftest
 from tests.conftest import SQL_GENERATED

@@ -13,7 +13,7 @@ import pytest
 from harvest.config.profile import resolve_attributes
 from harvest.driver import tally
 from harvest.driver.tally import Tally
-from harvest.table.files import table_of
+from harvest.table.parts import table_of
 from harvest.table.schema import instances_schema
 
 SCHEMA = instances_schema(resolve_attributes((), ("Modality", "SeriesInstanceUID")))

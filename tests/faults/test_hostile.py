@@ -26,7 +26,7 @@ from harvest.dicom.walk import TICK_ELEMENTS, HeaderLimits
 from harvest.dicom.window import NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError
 from harvest.store.fetch import Traffic
-from harvest.table.files import table_of
+from harvest.table.parts import table_of
 from harvest.table.rows import Planned, Row, ok_row
 from harvest.table.schema import instances_schema
 from tests import conftest

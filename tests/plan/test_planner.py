@@ -19,7 +19,7 @@ from harvest.plan import planner as planning
 from harvest.plan.listing import ListedSeries, ListingTask
 from harvest.plan.planner import make_plan
 from harvest.plan.stored import Plan, check_output, load_plan
-from harvest.table.files import PLAN_ROW, SERIES_PLAN, read_arrow, read_plan_rows
+from harvest.table.arrow import PLAN_ROW, SERIES_PLAN, read_arrow, read_plan_rows
 from harvest.table.rows import Planned
 from tests import conftest
 from tests.conftest import SQL_GENERATED, OwnSeries

@@ -15,7 +15,8 @@ from harvest.cohort.resolve import PrefixCohort, resolve_cohort
 from harvest.config import CohortConfig, SourceConfig
 from harvest.config.profile import resolve_attributes
 from harvest.output import MANIFEST, LocalOutput
-from harvest.table.files import write_json, write_parquet
+from harvest.output.documents import write_json
+from harvest.table.parquet import write_parquet
 from harvest.table.schema import FORMAT_VERSION, SERIES_COUNTS, instances_schema
 
 Rows = Iterable[Mapping[str, Any]]

@@ -14,7 +14,7 @@ from harvest.dicom.offsets import OffsetTable, PixelIssue, Pixels, locate_pixels
 from harvest.dicom.tags import Attribute, Wanted, merge_paths, parse_path
 from harvest.errors import ErrorKind, ObjectError
 from harvest.store.fetch import Traffic
-from harvest.table.files import table_of
+from harvest.table.parts import table_of
 from harvest.table.rows import Planned, error_row, ok_row
 from harvest.table.schema import instances_schema
 from tests.support.build import (

@@ -23,7 +23,7 @@ from harvest.driver.runner import run
 from harvest.errors import RunAgain
 from harvest.output import LocalOutput
 from harvest.plan import planner as planning
-from harvest.table.files import part_of, part_schema, write_part
+from harvest.table.parts import part_of, part_schema, write_part
 from harvest.table.schema import attributes_of, instances_schema
 from harvest.table.union import TableColumns, conform
 from tests import conftest

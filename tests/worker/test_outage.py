@@ -11,7 +11,7 @@ import pytest
 from harvest.errors import ExitCode, StoreUnavailable
 from harvest.output import open_output
 from harvest.plan.planner import make_plan
-from harvest.table.files import part_of
+from harvest.table.parts import part_of
 from harvest.table.rows import Planned, Row
 from harvest.worker import outage
 from harvest.worker.partition import read_objects, read_partition, read_task

@@ -16,7 +16,8 @@ from harvest.errors import OutputError
 from harvest.output import PARTS, LocalOutput, Output, open_output
 from harvest.plan.planner import make_plan
 from harvest.plan.stored import load_plan
-from harvest.table.files import part_of, read_arrow
+from harvest.table.arrow import read_arrow
+from harvest.table.parts import part_of
 from harvest.table.rows import Planned
 from harvest.worker import partition as reader
 from harvest.worker.partition import (

@@ -1,0 +1,42 @@
+"""JSON files of an output; its manifest is there when it is finished."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..errors import OutputError
+from .protocol import MANIFEST, Output
+
+
+def finished(output: Output, url: str) -> dict[str, Any]:
+    """Read the manifest of a finished output.
+
+    Raises
+    ------
+    OutputError
+        It is not finished.
+    """
+    if not output.exists(MANIFEST):
+        raise OutputError(
+            f"{url} holds no finished harvest: `harvest status {url}` tells how far "
+            "it is, and `harvest run` finishes it"
+        )
+    return read_json(output, MANIFEST)
+
+
+def write_json(output: Output, name: str, content: dict[str, Any]) -> None:
+    """Write a JSON file for people and programs."""
+    output.write(name, json_bytes(content))
+
+
+def json_bytes(content: dict[str, Any]) -> bytes:
+    """Encode JSON for people and programs."""
+    return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def read_json(output: Output, name: str) -> dict[str, Any]:
+    """Read a JSON file."""
+    content = json.loads(output.read(name))
+    assert isinstance(content, dict)
+    return content
