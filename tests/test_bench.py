@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from pydicom.dataset import Dataset
 
 from tests.bench import audit as audits
 from tests.bench import idc, peers, reading, results, sets, ways
+from tests.bench.paired import Cost, Pairs, environment_of
 from tests.bench.relay import HOST, Meter, relay
 from tests.bench.results import Results, SetResults, Way, Wire, add_round, goals, ratio
 from tests.bench.sets import NAMES, RECIPES, Filled, ObjectSet, Target
@@ -393,3 +397,28 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
 
 def test_the_sets_have_names() -> None:
     assert tuple(RECIPES) == sets.NAMES
+
+
+def test_two_checkouts_are_told_apart_from_noise() -> None:
+    pairs = Pairs()
+    for before, now, again in ((2.0, 3.0, 4.0), (1.0, 3.0, 2.0)):
+        costs = [Cost(cpu, 2 * cpu, requests=7, bytes_read=100) for cpu in (before, now, again)]
+        pairs.rounds.append((costs[0], costs[1], costs[2]))
+    cpu = "2.25 | 3.00 | 1.50 (1.00 to 2.00) | 2.00 (2.00 to 2.00)"
+    wall = "4.50 | 6.00 | 1.50 (1.00 to 2.00) | 2.00 (2.00 to 2.00)"
+    assert pairs.line("x") == f"| x | {cpu} | {wall} | the same |"
+
+
+def test_a_checkout_runs_its_own_code(tmp_path: Path) -> None:
+    package = tmp_path / "harvest"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text("print('another checkout')")
+    ended = subprocess.run(
+        [sys.executable, "-m", "harvest"],
+        env={**os.environ, **environment_of(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "another checkout\n"
