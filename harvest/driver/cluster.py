@@ -12,7 +12,7 @@ import queue
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -38,7 +38,7 @@ from ..config import ClusterConfig
 from ..errors import ClusterLost, HarvestError
 from ..hosts import is_hidden
 from ..output.destination import local_file, written_whole
-from ..plan.sizing import workers_here
+from ..plan.sizing import LEAST_WORKER_BYTES, workers_here
 from .jobs import Jobs, security_of, started
 from .versions import SCHEDULER_PACKAGES, WORKER_PACKAGES, Versions, differences
 
@@ -158,7 +158,7 @@ class _Workers:
             return
         self._looked = now
         workers = self._ask(self._identity)["workers"]
-        self._meet(set(workers) - self._known)
+        self._meet({name: each for name, each in workers.items() if name not in self._known})
         if self._jobs is not None:
             self._jobs.renew()
         slots = sum(each["nthreads"] for each in workers.values() if each["status"] == "running")
@@ -177,29 +177,37 @@ class _Workers:
         refusal = self._jobs and self._jobs.refusal
         return f"; the batch system last said: {refusal}" if refusal else ""
 
-    def _meet(self, addresses: set[str]) -> None:
-        """Make sure that new workers can be trusted, and run what the driver runs."""
-        if not addresses:
+    def _meet(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make sure that new workers can be trusted, are large enough, and run what we run."""
+        if not workers:
             return
         if self._jobs is not None and not self._config.allow_insecure:
-            shown = sorted(address for address in addresses if not is_hidden(address))
+            shown = sorted(address for address in workers if not is_hidden(address))
             if shown:
                 raise HarvestError(
                     f"others reach the worker {shown[0]} unencrypted, and it runs whatever it is "
                     "sent: bind workers to 127.0.0.1, give cluster.tls, or set "
                     "cluster.allow_insecure: true if the network is yours alone"
                 )
-        scheduler, workers = self._ask(lambda: self._versions(sorted(addresses)))
+        for address, worker in workers.items():
+            share = worker["memory_limit"] // max(1, worker["nthreads"])  # 0 is no limit
+            if 0 < share < LEAST_WORKER_BYTES:
+                raise HarvestError(
+                    f"the worker {address} has {share / 1e6:,.0f} MB for each of its threads and "
+                    f"needs {LEAST_WORKER_BYTES / 1e6:,.0f}: it would be killed, and the objects "
+                    "that it reads blamed; give it more memory, or fewer threads"
+                )
+        scheduler, theirs = self._ask(lambda: self._versions(sorted(workers)))
         own: Versions = get_versions(packages=WORKER_PACKAGES)["packages"]
         found = list(differences(own, scheduler, SCHEDULER_PACKAGES))
-        found += differences(own, workers, WORKER_PACKAGES)
+        found += differences(own, theirs, WORKER_PACKAGES)
         if found:
             raise HarvestError(
                 "driver and workers run different software: "
                 f"{'; '.join(found[:MOST_DIFFERENCES])}; install the same on both, from "
                 "requirements.lock or one image"
             )
-        self._known |= addresses
+        self._known |= workers.keys()
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:

@@ -9,6 +9,8 @@ from ..config import ClusterConfig
 WORKER_BYTES: Final = 600 * 10**6
 """Memory of one worker process: 300 MB at most as measured, doubled, since Dask pauses a worker
 at 80 % of its share."""
+LEAST_WORKER_BYTES: Final = 375 * 10**6
+"""Below this a worker is paused or killed while it reads: 300 MB at Dask's 80 %."""
 WORKERS_ELSEWHERE: Final = 8
 """How many a scheduler that others run is taken to have before it is asked."""
 

@@ -286,6 +286,14 @@ def test_workers_with_other_software_are_refused(external: Dask, tmp_path: Path)
         pass
 
 
+def test_workers_that_are_too_small_are_refused(external: Dask) -> None:
+    """They would be killed at their work, and the objects that they read blamed for it."""
+    external.worker("--memory-limit=300MB")
+    refused = pytest.raises(HarvestError, match=r"has 300 MB for each .* needs 375.*fewer threads")
+    with refused, opened(external.address):
+        pass
+
+
 def test_so_are_those_that_come_later(external: Dask, quick: None, tmp_path: Path) -> None:
     external.worker()
 
