@@ -1,6 +1,6 @@
-"""How much of an object to read first: learnt from the objects read before it.
+"""How much of an object to read: first, learnt from the objects before it, and then further on.
 
-Pure, and only a guess: what it costs to be wrong is a second request, or some bytes too many.
+Pure, and only a guess: what it costs to be wrong is a request more, or some bytes too many.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from .window import ByteRange, NeedMore, Window
+
 FIRST_RANGE_BYTES: Final = 32 * 2**10
 """Read of an object that nothing is known of."""
 MOST_FIRST_BYTES: Final = 2**20
@@ -18,6 +20,8 @@ PIXEL_AREA_BYTES: Final = 64
 """Read behind a header, for the first bytes of the pixel area."""
 GROWTH: Final = 4
 """Each further range is so much longer than the one before."""
+LONG_RANGE_BYTES: Final = 2 * 2**20
+"""A longer range no more than doubles what was read until then."""
 BRIDGED_BYTES: Final = 256 * 2**10
 """A longer value that nobody asks for is leapt over; reading a shorter one costs less than
 another request."""
@@ -29,6 +33,40 @@ _REMEMBERED: Final = 32
 _SHARE: Final = 0.9
 """Of the headers of a kind that the first range is to hold."""
 _LEAST_BYTES: Final = 4 * 2**10
+
+
+class Growth:
+    """Which range to read next: longer each time, a short one behind a leap.
+
+    Parameters
+    ----------
+    window
+        What is walked over.
+    reach
+        Offset behind the last byte that was read.
+    most
+        Bytes that the window may hold.
+    """
+
+    __slots__ = ("_grown", "_most", "_reach", "_window")
+
+    def __init__(self, window: Window, reach: int, most: int) -> None:
+        self._window = window
+        self._reach = reach
+        self._most = most
+        self._grown = FIRST_RANGE_BYTES
+
+    def following(self, need: NeedMore) -> ByteRange:
+        """Return the range to read for what is missing; it has that at least."""
+        room = max(0, self._most - self._window.held)
+        leap = not 0 <= need.start - self._reach <= min(BRIDGED_BYTES, room)
+        # behind a value that was leapt over little is left, as a rule
+        longest = max(LONG_RANGE_BYTES, self._reach)
+        self._grown = FIRST_RANGE_BYTES if leap else min(GROWTH * self._grown, longest)
+        stop = max(need.stop, need.start + min(self._grown, room))
+        start = need.start if leap else self._reach
+        self._reach = min(stop, self._window.size)
+        return ByteRange(start, self._reach)
 
 
 class Subject(NamedTuple):

@@ -8,19 +8,24 @@ ends where its known bytes end.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import ErrorKind, ObjectError
 
 
-@dataclass(frozen=True, slots=True)
-class NeedMore:
-    """The walk cannot go on without these bytes of the object."""
+class ByteRange(NamedTuple):
+    """Bytes of an object."""
 
     start: int
-    """Absolute offset of the first byte wanted."""
+    """Absolute offset of the first byte."""
     stop: int
-    """Absolute offset behind the last byte wanted."""
+    """Absolute offset behind the last byte."""
+
+
+class NeedMore(ByteRange):
+    """The walk cannot go on without these bytes of the object."""
+
+    __slots__ = ()
 
 
 class Missing(Exception):

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
+from ..dicom.asking import Asking
 from ..dicom.first_ranges import BRIDGED_BYTES
 from ..dicom.offsets import BOTH_FILLED
-from .asking import Answering, Asking, Source
+from .asking import Source
 from .codecs import Codec
 from .description import (
     PIXEL_ATTRIBUTES,
@@ -23,7 +24,7 @@ from .description import (
 )
 from .fragments import join_fragments
 from .native import locate_native
-from .ranges import ByteRange, FrameRanges, FrameSource, Stop, Unlocatable, Why, Wrong
+from .ranges import FrameRanges, FrameSource, Stop, Unlocatable, Why, Wrong
 from .scan import ITEM_HEAD, scan_frames
 from .tables import read_basic, read_extended
 from .tiff import has_directory, read_tiff
@@ -32,9 +33,6 @@ __all__ = [
     "ONE_FRAME_BYTES",
     "PIXEL_ATTRIBUTES",
     "PIXEL_SELECTION",
-    "Answering",
-    "Asking",
-    "ByteRange",
     "FrameRanges",
     "FrameSource",
     "PixelDescription",

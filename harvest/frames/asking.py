@@ -1,55 +1,12 @@
-"""Asking for bytes: generators that yield the ranges they need and are sent exactly these.
-
-Whoever drives them, by `Answering`, reads as it likes: blocking, in turns with other objects, from
-a file, from bytes that are in memory already.
-"""
+"""An object's bytes as `frames` asks for them: each once, and those together that are close."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable
 
-from .ranges import ByteRange
-
-T = TypeVar("T")
-Asking = Generator[ByteRange, bytes, T]
-"""Yields ranges, is sent their bytes, and returns what was found out."""
-
-
-class Answering(Generic[T]):
-    """An `Asking` that is being answered.
-
-    Parameters
-    ----------
-    asking
-        Not begun yet.
-    """
-
-    def __init__(self, asking: Asking[T]) -> None:
-        self._asking = asking
-        self._found: T | None = None
-        self.wanted: ByteRange | None = None
-        """What to read next; None when all is known."""
-        self._go_on(None)
-
-    @property
-    def found(self) -> T:
-        """What was found out; nothing may be wanted any more."""
-        assert self.wanted is None, "bytes are still wanted"
-        assert self._found is not None
-        return self._found
-
-    def answer(self, data: bytes) -> None:
-        """Send the bytes that are wanted; raises `ValueError` where they are others."""
-        self._go_on(data)
-
-    def _go_on(self, data: bytes | None) -> None:
-        try:
-            # a generator that has not begun is begun by None
-            self.wanted = next(self._asking) if data is None else self._asking.send(data)
-        except StopIteration as stop:
-            self.wanted, self._found = None, stop.value
+from ..dicom.asking import Asking
+from ..dicom.window import ByteRange
 
 
 class Source:

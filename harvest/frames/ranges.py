@@ -5,16 +5,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
-
-class ByteRange(NamedTuple):
-    """Bytes of an object."""
-
-    start: int
-    """Absolute offset of the first byte."""
-    stop: int
-    """Absolute offset behind the last byte."""
+from ..dicom.window import ByteRange
 
 
 class FrameSource(StrEnum):

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
+from ..dicom.asking import Asking
 from ..dicom.elements import UNDEFINED
 from ..dicom.walk import ITEM, SEQUENCE_DELIMITER
-from .asking import Asking, Source
+from .asking import Source
 from .codecs import HEAD_BYTES, Codec, begins_frame
 from .description import PixelDescription
 from .ranges import FrameRanges, FrameSource, Stop, Why

@@ -14,12 +14,14 @@ from itertools import pairwise
 from struct import Struct
 from typing import Final
 
+from ..dicom.asking import Asking
 from ..dicom.offsets import BASIC_OFFSET_REACH
 from ..dicom.walk import ITEM, SEQUENCE_DELIMITER
-from .asking import Asking, Source
+from ..dicom.window import ByteRange
+from .asking import Source
 from .codecs import HEAD_BYTES
 from .description import PixelDescription
-from .ranges import ByteRange, FrameRanges, FrameSource, Stop, Wrong
+from .ranges import FrameRanges, FrameSource, Stop, Wrong
 from .scan import ITEM_HEAD, MOST_FRAGMENTS, frame_beginnings, frame_ranges, walk_items
 
 LAST_FRAME_BYTES: Final = 2**20

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
 
-from .asking import Asking, Source
+from ..dicom.asking import Asking
+from ..dicom.window import ByteRange
+from .asking import Source
 from .description import PixelDescription
-from .ranges import ByteRange, FrameRanges, FrameSource, Wrong
+from .ranges import FrameRanges, FrameSource, Wrong
 from .scan import ITEM_HEAD, MOST_FRAGMENTS
 from .tables import absolute, chained
 

@@ -16,19 +16,18 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..dicom.asking import answered, walked
 from ..dicom.converter import Columns, Converter, root_encoding
 from ..dicom.elements import SOP_INSTANCE_UID, Selection, text_of
-from ..dicom.first_ranges import FIRST_RANGE_BYTES, GROWTH, PIXEL_AREA_BYTES
+from ..dicom.first_ranges import LONG_RANGE_BYTES, PIXEL_AREA_BYTES, Growth
 from ..dicom.header import Header, read_header
 from ..dicom.tags import Wanted, merge_paths, parse_path
-from ..dicom.walk import LEAPT_BYTES, HeaderLimits
-from ..dicom.window import NeedMore, Window
+from ..dicom.walk import HeaderLimits
+from ..dicom.window import ByteRange, NeedMore, Window
 from ..errors import ErrorKind, ObjectError
 from ..frames import (
     PIXEL_ATTRIBUTES,
     PIXEL_SELECTION,
-    Answering,
-    ByteRange,
     FrameRanges,
     PixelDescription,
     Unlocatable,
@@ -44,8 +43,6 @@ GAP_BYTES: Final = 16 * 2**10
 MOST_WASTE: Final = 0.25
 """Bytes that one request reads in vain, by those that are wanted of it."""
 MOST_REQUEST_BYTES: Final = 16 * 2**20
-LONG_REQUEST_BYTES: Final = 2 * 2**20
-"""Longer requests for a header no more than treble what is read of it."""
 THREADS: Final = 8
 READER_LIMITS: Final = HeaderLimits(
     header_bytes=256 * 2**20, kept=20_000_000, kept_bytes=256 * 2**20
@@ -143,41 +140,33 @@ class FrameReader:
 
     def _read_header(self, selection: Selection) -> tuple[Header, PixelDescription]:
         """Read as far as the pixel area, and of that what tells where pixels begin."""
-        window = Window(self.file.size)
-        header = self._walked(window, selection)
-        while isinstance(described := describe_pixels(window, header), NeedMore):
-            # offset tables lie between, which nobody may need
-            start, stop = described.start, described.stop
-            self._add(window, start, stop, start + PIXEL_AREA_BYTES)
-        return header, described
+        file = self.file
+        window = Window(file.size)
+        known = file.known(0)
+        window.add(0, file.pread(0, known))
+        growth = Growth(window, known, READER_LIMITS.header_bytes)
 
-    def _walked(self, window: Window, selection: Selection) -> Header:
-        """Read and walk over a header by requests that grow; keep what is wanted."""
-        kept, reach, grown = selection, 0, FIRST_RANGE_BYTES
-        while True:
-            found = read_header(window, kept, READER_LIMITS)
-            if not isinstance(found, NeedMore):
-                if kept is selection:
-                    return found
-                kept = selection
-                continue
-            # behind a value that was leapt over little is left, as a rule
-            leap = not 0 <= found.start - reach <= LEAPT_BYTES
-            start = found.start if leap else reach
-            if self.file.known(start) < found.stop:
-                longest = max(LONG_REQUEST_BYTES, 2 * reach)
-                grown = FIRST_RANGE_BYTES if leap else min(GROWTH * grown, longest)
-            reach = self._add(window, start, found.stop, start + grown)
+        def walk() -> Header | NeedMore:
             # a long header takes several walks; one that keeps nothing is four times as fast
-            kept = PIXEL_SELECTION if window.held > LONG_REQUEST_BYTES else selection
+            if window.held > LONG_RANGE_BYTES:
+                quick = read_header(window, PIXEL_SELECTION, READER_LIMITS)
+                if isinstance(quick, NeedMore):
+                    return quick
+            return read_header(window, selection, READER_LIMITS)
 
-    def _add(self, window: Window, start: int, needed: int, wished: int) -> int:
-        """Add what is known from `start` on, read first if that is too little; tell its end."""
-        if self.file.known(start) < needed:
-            self.file.prefetch(start, max(needed, wished))
-        reach = self.file.known(start)
-        window.add(start, self.file.pread(start, reach))
-        return reach
+        def pixel_area(need: NeedMore) -> ByteRange:
+            # offset tables lie between, which nobody may need
+            stop = max(need.stop, need.start + PIXEL_AREA_BYTES)
+            return ByteRange(need.start, min(stop, file.size))
+
+        header = answered(walked(walk, window, growth.following), self._read)
+        described = walked(lambda: describe_pixels(window, header), window, pixel_area)
+        return header, answered(described, self._read)
+
+    def _read(self, start: int, stop: int) -> bytes:
+        """Read what others will read again from the file's memory."""
+        self.file.prefetch(start, stop)
+        return self.file.pread(start, stop)
 
     @cached_property
     def ranges(self) -> FrameRanges:
@@ -195,10 +184,7 @@ class FrameReader:
 
     def locate(self) -> FrameRanges | Unlocatable:
         """Find out where the frames lie, or why that cannot be told; raises `ObjectError`."""
-        locating = Answering(locate_frames(self.description, scan=self._scan))
-        while locating.wanted is not None:
-            locating.answer(self.file.pread(*locating.wanted))
-        return locating.found
+        return answered(locate_frames(self.description, scan=self._scan), self.file.pread)
 
     @property
     def sop_instance_uid(self) -> str | None:

@@ -19,6 +19,7 @@ from ..store.patience import RateLimit
 from ..table.rows import Planned
 from ..urls import parse_url
 from ..worker.object_reader import ObjectReader
+from ..worker.reading import read_alone
 
 SHOWN_VALUE_BYTES: Final = 1024
 """Longest value that is shown."""
@@ -91,18 +92,18 @@ def read(url: str, **source: Any) -> ObjectReport:
         rate=RateLimit(None),
     )
     traffic = Traffic()
-    header, pixels = reader.header(Planned(str(parsed), None, None), traffic)
+    found = read_alone(reader, Planned(str(parsed), None, None), traffic).result()
     assert traffic.size is not None
     return ObjectReport(
         url=str(parsed),
         size=traffic.size,
         etag=traffic.etag,
-        transfer_syntax=header.transfer_syntax,
-        header_bytes=header.end,
-        pixels=pixels,
+        transfer_syntax=found.own.transfer_syntax,
+        header_bytes=found.header_bytes,
+        pixels=found.pixels,
         requests=traffic.requests,
         bytes_read=traffic.bytes_read,
-        elements=_reports(header.dataset, root_encoding(header)),
+        elements=_reports(found.own.dataset, root_encoding(found.own)),
     )
 
 

@@ -35,8 +35,9 @@ from ..table.arrow import partition_name, read_plan_rows
 from ..table.parts import Part, table_of, write_part
 from ..table.rows import Planned, Row
 from ..table.schema import instances_schema
-from .object_reader import ObjectReader, Reading
+from .object_reader import ObjectReader
 from .outage import Outage
+from .reading import Reading
 from .turns import Pace, take_turns
 
 COLLECTION_OBJECTS: Final = 200_000
@@ -255,7 +256,7 @@ def read_objects(
     def read(numbers: Iterable[int]) -> None:
         # nobody but the turns holds them: what one has read is let go when it is done
         jobs = (
-            _Job(number, reader.begin(planned[number], _traffic(rows.get(number))), done)
+            _Job(number, Reading(reader, planned[number], _traffic(rows.get(number))), done)
             for number in numbers
         )
         take_turns(jobs, *_threads(task.threads, os.getpid()))

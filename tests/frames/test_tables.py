@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harvest.dicom.asking import Answering
 from harvest.dicom.header import Header, read_header
-from harvest.dicom.window import NeedMore, Window
+from harvest.dicom.window import ByteRange, NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError
 from harvest.frames import (
     ONE_FRAME_BYTES,
     PIXEL_SELECTION,
-    Answering,
-    ByteRange,
     FrameRanges,
     FrameSource,
     PixelDescription,

@@ -8,10 +8,10 @@ from itertools import pairwise
 from struct import pack
 from typing import Final
 
+from harvest.dicom.window import ByteRange
 from harvest.errors import ObjectError
 from harvest.frames import (
     PIXEL_SELECTION,
-    ByteRange,
     FrameRanges,
     PixelDescription,
     Unlocatable,

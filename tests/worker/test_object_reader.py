@@ -19,10 +19,12 @@ from harvest.store.fetch import Traffic
 from harvest.store.patience import RateLimit
 from harvest.table.rows import Planned, Row
 from harvest.worker.object_reader import ObjectReader
+from harvest.worker.reading import read_alone
 from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab, servers
+from tests.support.rows import row_of
 
 WANTED = resolve_wanted(("core",), ())
 WAYS = ("obstore-aws", "sdk-aws", "obstore-gcs", "sdk-gcs")
@@ -44,7 +46,7 @@ def reader_of(source: dict[str, Any], **more: Any) -> ObjectReader:
 def read_all(planned: Iterable[Planned], source: dict[str, Any], **more: Any) -> list[Row]:
     """Read objects one after the other with one reader."""
     reader = reader_of(source, **more)
-    return [reader.row(each) for each in planned]
+    return [row_of(reader, each) for each in planned]
 
 
 def planned_of(series: OwnSeries, cloud: str = "aws", **more: Any) -> list[Planned]:
@@ -320,19 +322,19 @@ def test_a_bug_of_ours_is_one_row(
     def broken(*_: Any) -> None:
         raise RuntimeError("SECRET-PATIENT")
 
-    monkeypatch.setattr("harvest.worker.object_reader.ok_row", broken)
+    monkeypatch.setattr("harvest.worker.reading.ok_row", broken)
     rows = read_all(planned_of(small), conftest.source_of(lab))
     assert [(row["error"], row["retryable"]) for row in rows] == [("internal", True)] * 3
     # where the next engineer looks, and no text that may hold a tag value
     assert all(
-        re.fullmatch(r"RuntimeError at object_reader\.py:\d+", row["error_detail"]) for row in rows
+        re.fullmatch(r"RuntimeError at reading\.py:\d+", row["error_detail"]) for row in rows
     )
 
 
 def test_an_earlier_readings_traffic_is_counted(way: Way, small: OwnSeries) -> None:
     gate, cloud, source = way
     (planned, *_) = planned_of(small, cloud)
-    row = reader_of(source).row(planned, Traffic(bytes_read=1000, requests=7))
+    row = row_of(reader_of(source), planned, Traffic(bytes_read=1000, requests=7))
     assert (row["status"], row["requests"]) == ("ok", 8)
     assert row["bytes_read"] == 1000 + gate.seen[0].body_bytes
 
@@ -342,8 +344,8 @@ def test_everything_is_kept_where_it_is_asked_for(lab: Lab, small: OwnSeries) ->
     kept = []
     for everything in (False, True):
         reader = reader_of(conftest.source_of(lab), whole=everything)
-        header, _ = reader.header(planned, Traffic())
-        kept.append(set(header.dataset))
+        found = read_alone(reader, planned).result()
+        kept.append(set(found.own.dataset))
     assert kept[0] < kept[1]
 
 
