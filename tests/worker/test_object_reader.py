@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from harvest.config import SourceConfig
-from harvest.config.profile import resolve_wanted
 from harvest.dicom.first_ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
 from harvest.dicom.walk import HeaderLimits
 from harvest.store.fetch import Traffic
@@ -22,8 +21,8 @@ from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab, servers
+from tests.support.reading import WANTED, planned_of
 
-WANTED = resolve_wanted(("core",), ())
 WAYS = ("obstore-aws", "sdk-aws", "obstore-gcs", "sdk-gcs")
 
 
@@ -44,25 +43,6 @@ def read_all(planned: Iterable[Planned], source: dict[str, Any], **more: Any) ->
     """Read objects one after the other with one reader."""
     reader = reader_of(source, **more)
     return [reader.row(each) for each in planned]
-
-
-def planned_of(series: OwnSeries, cloud: str = "aws", **more: Any) -> list[Planned]:
-    scheme = "s3" if cloud == "aws" else "gs"
-    bucket = (
-        series.bucket if cloud == "aws" else conftest.GCS_NAMES.get(series.bucket, series.bucket)
-    )
-    return [
-        Planned(
-            f"{scheme}://{bucket}/{key}",
-            path.stat().st_size,
-            "listed",
-            series.uuid,
-            Path(key).stem,
-            series.uid,
-            **more,
-        )
-        for key, path in zip(series.keys, series.paths, strict=True)
-    ]
 
 
 @pytest.fixture(params=WAYS)
