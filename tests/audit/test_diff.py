@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 from harvest.audit.diff import diff
 from harvest.config import output_config
 from harvest.errors import OutputError
-from tests.conftest import harvest
 from tests.support.snapshots import NOTHING, compared, instance, made_output, read_table
 
 
@@ -35,32 +33,3 @@ def test_tables_are_never_written_into_a_harvest(tmp_path: Path) -> None:
     old = output_config(made_output(tmp_path / "old", [instance(1)]))
     with pytest.raises(OutputError, match="is part of the harvest"):
         diff(old, old, tmp_path / "old" / "diff")
-
-
-def test_the_command(tmp_path: Path) -> None:
-    old = made_output(tmp_path / "old", [instance(1), instance(2)])
-    new = made_output(tmp_path / "new", [instance(1, PatientID="[bold]P2"), instance(3)])
-    done = harvest("diff", old, new, "--dest", tmp_path / "tables")
-    assert done.returncode == 0, done.stderr
-    assert "[bold]P2" in done.stdout
-    assert {path.stem for path in (tmp_path / "tables").iterdir()} == {
-        "series",
-        "instances",
-        "attributes",
-        "columns",
-        "offset_tables",
-    }
-    done = harvest("diff", old, new, "--json")
-    assert done.returncode == 0
-    told = json.loads(done.stdout)
-    assert told["instances"] == {
-        "added": 1,
-        "removed": 1,
-        "revised": 0,
-        "changed": 1,
-        "moved": 0,
-        "unchanged": 0,
-    }
-    missing = harvest("diff", old, tmp_path / "nothing")
-    assert missing.returncode == 1
-    assert "holds no finished harvest" in missing.stderr
