@@ -6,10 +6,11 @@ STAMP := $(VENV)/installed
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/installed
 FUZZ_SECONDS ?= 1800
+SEED ?= $(shell date +%s)
 PYTHONS ?= python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pythons test-slurm lint package readme format lab lab-down bench bench-frames faults chaos fuzz lock clean
+.PHONY: help demo test test-shuffled test-pythons test-slurm lint package readme format lab lab-down bench bench-frames faults chaos fuzz lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +20,11 @@ demo: $(STAMP) ## harvest the lab's files from a real S3 and a real GCS server, 
 
 test: $(STAMP) ## run the tests (HARVEST_CORPUS names a folder of more real files)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/slurm
+
+test-shuffled: $(STAMP) ## run the tests in an order by chance, as SEED=1 says if it is given
+	@echo "SEED=$(SEED)"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/slurm \
+	  --random-order-bucket=module --random-order-seed=$(SEED)
 
 test-pythons: ## run the tests with each of PYTHONS="python3.11 python3.12 python3.13"
 	@for python in $(PYTHONS); do \

@@ -23,7 +23,7 @@ from pydicom.uid import JPEGBaseline8Bit
 from harvest import connect
 from harvest.audit.auditor import Audited, audit
 from harvest.cohort.idc_index import table_files
-from harvest.config import Config, output_config
+from harvest.config import Config
 from harvest.config.audit import RuleConfig
 from harvest.driver.runner import run
 from harvest.driver.status import read_status
@@ -45,6 +45,7 @@ from tests.conftest import (
     write_dicom,
 )
 from tests.lab import Lab, servers
+from tests.support.audits import snapshots
 from tests.support.snapshots import read_table
 
 SQL = "SELECT SeriesInstanceUID FROM index"
@@ -54,10 +55,6 @@ LOST = {
     "description": "Frames of which nobody knows where they lie.",
     "sql": "SELECT url, NumberOfFrames FROM instances WHERE offset_table = 'empty'",
 }
-
-
-def snapshots(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name != "_harvest")
 
 
 # --- the story ---------------------------------------------------------------------------------
@@ -631,22 +628,3 @@ def test_wrong_rules_are_told_before_anything_is_written(tmp_path: Path) -> None
     with pytest.raises(HarvestError, match="rule x: it must be exactly one SELECT"):
         audit(config)
     assert not (tmp_path / "audits").exists()
-
-
-def test_the_command(folder: Path, tmp_path: Path, scheduler: str) -> None:
-    file = tmp_path / "audit.yaml"
-    file.write_text(
-        f"cohort: {{prefix: {folder}/}}\noutput: {tmp_path}/audits\n"
-        f"cluster: {{address: '{scheduler}'}}\n"
-        "audit:\n  rules:\n    - name: none_at_all\n      severity: error\n"
-        "      description: x\n      sql: SELECT url FROM instances\n"
-    )
-    done = harvest("audit", file)
-    assert done.returncode == 2, done.stderr
-    assert "none_at_all" in done.stdout
-    assert "this is the first snapshot" in done.stdout
-    done = harvest("audit", file, "--json")
-    assert done.returncode == 2
-    content = json.loads(done.stdout)
-    assert (content["carried"], content["rules"][0]["rows"]) == (70, 70)
-    assert output_config(content["location"]).url == str(snapshots(tmp_path / "audits")[1])

@@ -57,7 +57,7 @@ from tests.support.build import (
     uid,
     window_of,
 )
-from tests.support.rows import row_of
+from tests.support.reading import read_row
 
 PROFILES = ("core", "ct")
 TAGS = (
@@ -187,10 +187,10 @@ def compare(
     ]
     walker = MemoryReader(objects, everything=everything, **how)
     walker.likenesses = Forgetful(walker.selection, walker.limits)
-    expected = [row_of(walker, each) for each in planned]
+    expected = [read_row(walker, each) for each in planned]
     monkeypatch.setattr(object_reader, "read_header", counted)
     reader = MemoryReader(objects, everything=everything, **how)
-    rows = [row_of(reader, each) for each in planned]
+    rows = [read_row(reader, each) for each in planned]
     monkeypatch.setattr(object_reader, "read_header", walk)
     for number, (ours, theirs) in enumerate(zip(rows, expected, strict=True)):
         assert told(ours) == told(theirs), number
@@ -771,7 +771,7 @@ def test_a_series_holds_few_headers(recognised: bool) -> None:
     tracemalloc.start()
     try:
         for number in range(len(objects)):
-            row_of(reader, planned_of(number))
+            read_row(reader, planned_of(number))
         gc.collect()
         held, _ = tracemalloc.get_traced_memory()
     finally:
@@ -802,13 +802,13 @@ def test_many_threads_read_one_series(everything: bool) -> None:
     planned = [planned_of(number) for number in range(len(objects))]
     walker = MemoryReader(objects, everything=everything)
     walker.likenesses = Forgetful(walker.selection, walker.limits)
-    expected = [told(row_of(walker, each)) for each in planned]
+    expected = [told(read_row(walker, each)) for each in planned]
     reader = MemoryReader(objects, everything=everything)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
         with ThreadPoolExecutor(4) as pool:
-            rows = list(pool.map(lambda each: row_of(reader, each), planned))
+            rows = list(pool.map(lambda each: read_row(reader, each), planned))
     finally:
         sys.setswitchinterval(before)
     assert [told(row) for row in rows] == expected
@@ -1028,7 +1028,7 @@ def test_a_window_that_is_not_known_from_its_start_is_not_recognised() -> None:
     objects = alike_series(5, LITTLE)
     reader = MemoryReader(objects)
     for number in range(4):
-        row_of(reader, planned_of(number))
+        read_row(reader, planned_of(number))
     likeness = reader.likenesses.of(planned_of(0).folder)
     whole = window_of(objects[4])
     assert likeness.recognise(whole) is not None

@@ -18,22 +18,13 @@ from harvest.dicom.converter import Converter, number_of_frames
 from harvest.dicom.elements import UNDEFINED, DataSet, Element, Selection
 from harvest.dicom.header import Header, read_header
 from harvest.dicom.offsets import Pixels, locate_pixels
-from harvest.dicom.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path
+from harvest.dicom.tags import PrivateTag, Wanted
 from harvest.dicom.walk import HeaderLimits
 from harvest.dicom.window import NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError
 from harvest.store.fetch import Traffic
 from harvest.table.rows import Planned, ok_row
-from tests.faults.hostile import (
-    CONTENT,
-    LEAF,
-    NOT_DICOM,
-    REFERENCED,
-    TEXT,
-    WRONG,
-    item_of,
-    nested,
-)
+from tests.faults.hostile import CONTENT, LEAF, NOT_DICOM, REFERENCED, TEXT, WRONG, item_of, nested
 from tests.support.build import (
     BASIC_TEXT_SR,
     BIG,
@@ -56,9 +47,11 @@ from tests.support.build import (
     header_of,
     identity,
     image,
+    items,
     oracle,
     part10,
     report,
+    selected,
     series,
     take,
     uid,
@@ -70,14 +63,6 @@ BUILT = {
     "an image": image,
     "a report": report,
 }
-
-
-def attributes(*paths: str) -> tuple[Attribute, ...]:
-    return merge_paths(parse_path(path) for path in paths)
-
-
-def selected(*paths: str) -> Selection:
-    return Selection(attributes(*paths))
 
 
 def refused(
@@ -99,11 +84,6 @@ def error_of(data: bytes) -> ObjectError | None:
 
 def value(header: Header, tag: int) -> bytes | None:
     return header.dataset[tag].value
-
-
-def items(found: Element) -> tuple[DataSet, ...]:
-    assert found.items is not None
-    return found.items
 
 
 def assert_same(found: DataSet, expected: Dataset, *, top: bool) -> None:
@@ -309,41 +289,6 @@ def test_a_private_element_without_its_creator_is_not_found() -> None:
     for block in (lost, foreign, empty, low):
         header = header_of(part10(identity() + block), selected("(0043,GEMS_PARM_01,39)"))
         assert not any(isinstance(key, PrivateTag) for key in header.dataset)
-
-
-def test_a_selection_keeps_what_is_wanted_and_what_others_depend_on() -> None:
-    header = header_of(
-        image(frames=1), selected("PatientName", "ReferencedImageSequence.ReferencedSOPClassUID")
-    )
-    assert {key for key in header.dataset if isinstance(key, int)} == {
-        0x00020002,
-        0x00020010,
-        0x00080016,
-        0x00080018,
-        REFERENCED,
-        0x00100010,
-        0x0020000E,
-        0x00280008,
-        0x00280010,
-        0x00280103,
-    }
-    (item,) = items(header.dataset[REFERENCED])
-    assert item[0x00081150].value == uid(CT_IMAGE)
-
-
-def test_everything_beside_columns_is_still_everything() -> None:
-    """The Contract: a header column, and columns of a profile, in one table."""
-    data = report()
-    both = Selection(
-        attributes("ContentSequence.TextValue", "ConceptNameCodeSequence.CodeValue"),
-        everything=True,
-    )
-    assert header_of(data, both).dataset == header_of(data).dataset
-
-
-def test_private_columns_beside_everything_are_still_found() -> None:
-    both = Selection(attributes("(0019,GEMS_ACQU_01,02)"), everything=True)
-    assert PrivateTag(0x0019, "GEMS_ACQU_01", 0x02) in header_of(image(), both).dataset
 
 
 def test_the_last_of_duplicates_wins_as_in_pydicom() -> None:

@@ -10,7 +10,7 @@ import os
 import random
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,8 +45,8 @@ from tests.support.build import (
     report,
     series,
 )
+from tests.support.json_model import URL, differing, with_bytes
 
-URL: Final = 's3://bucket/a "b" #1.dcm'
 UIDS: Final = {syntax: uid for uid, syntax in SYNTAXES.items()}
 SYNTAX: Final = pytest.mark.parametrize("syntax", [LITTLE, BIG, IMPLICIT], ids=UIDS.get)
 
@@ -100,34 +100,6 @@ def differences(data: bytes) -> dict[str, tuple[Any, Any]]:
     """Compare a header with pydicom's; return what differs, by tags joined by dots."""
     ours, theirs = members_of(written(data)), oracle.expected_json(data)
     return dict(differing(ours, theirs, data))
-
-
-def differing(
-    ours: dict[str, Any], theirs: dict[str, Any], data: bytes, path: str = ""
-) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    for tag in ours.keys() | theirs.keys():
-        mine, other = ours.get(tag), theirs.get(tag)
-        if isinstance(mine, dict) and isinstance(other, dict):
-            items, others = mine.get("Value", []), other.get("Value", [])
-            if mine["vr"] == other["vr"] == "SQ" and len(items) == len(others):
-                for item, theirs_item in zip(items, others, strict=True):
-                    yield from differing(item, theirs_item, data, f"{path}{tag}.")
-                continue
-            mine = with_bytes(mine, data)
-        if mine != other:
-            yield f"{path}{tag}", (mine, other)
-
-
-def with_bytes(member: dict[str, Any], data: bytes) -> dict[str, Any]:
-    """Put the bytes in the place of a pointer to them."""
-    pointer = member.get("BulkDataURI")
-    match = pointer and re.fullmatch(re.escape(URL) + r"#bytes=(\d+)-(\d+)", pointer)
-    if not match:
-        return member
-    offset, length = map(int, match.groups())
-    assert length
-    assert offset + length <= len(data)
-    return {**member, "BulkDataURI": data[offset : offset + length]}
 
 
 NO_NUMBERS = "DS or IS that are no numbers stay as written; pydicom raises ValueError"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,8 @@ from harvest.driver.cluster import IN_FLIGHT_PER_SLOT, Cluster, Killed, open_clu
 from harvest.errors import ClusterLost, ExitCode, HarvestError
 from tests import conftest
 from tests.lab import servers
-
-LONG = 120.0
-BLAMED_AT_ONCE = {**module._LOCAL, "distributed.scheduler.allowed-failures": 0}
-"""As the local workers of a harvest, but for the second try."""
-POLL_SECONDS = 0.02
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; a test that waits in vain fails."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(POLL_SECONDS)
+from tests.support.clusters import BLAMED_AT_ONCE
+from tests.support.waiting import LONG, wait_until
 
 
 @dataclass

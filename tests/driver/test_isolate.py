@@ -29,10 +29,10 @@ from harvest.table.union import TableColumns
 from harvest.worker.partition import ReadTask, read_partition
 from tests import conftest
 from tests.conftest import OwnSeries
-from tests.driver.test_cluster import BLAMED_AT_ONCE
-from tests.driver.test_publish import Stop
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
+from tests.support.clusters import BLAMED_AT_ONCE
+from tests.support.stopping import Stop
 
 WANTED = resolve_wanted(("core",), ())
 SCHEMA = instances_schema(WANTED.attributes)

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dask
 import psutil
@@ -17,24 +16,9 @@ from harvest.driver import cluster as module
 from harvest.driver import jobs
 from harvest.driver.cluster import Cluster, open_cluster
 from harvest.errors import ClusterLost, ConfigError, HarvestError
-from tests.driver.test_cluster import LONG, wait_until
 from tests.lab import servers
-
-SOON = {"distributed.adaptive.interval": "100ms", "distributed.adaptive.target-duration": "1s"}
-QUEUE = "tests.support.queue_cluster.QueueCluster"
-
-
-def config_of(scale: dict[str, int], folder: Path, **more: Any) -> ClusterConfig:
-    options = {
-        "cores": 1,
-        "memory": "1GB",
-        "nanny": False,
-        "local_directory": str(folder),
-        "worker_extra_args": ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"],
-        **more.pop("options", {}),
-    }
-    content = {"class": more.pop("cluster_class", QUEUE), "options": options, "scale": scale}
-    return ClusterConfig.model_validate({**content, **more})
+from tests.support.clusters import QUEUE, SOON, config_of
+from tests.support.waiting import LONG, wait_until
 
 
 @pytest.fixture(autouse=True)

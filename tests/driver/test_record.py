@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from harvest.driver import record
-from harvest.driver.cost import DOLLARS_PER_CPU_HOUR, cost_of
 from harvest.driver.progress import Progress
 from harvest.driver.record import RECORD, SLOWEST, Recorder, read_record
 from harvest.driver.runner import run
@@ -117,11 +116,6 @@ def test_nothing_is_written_into_another_drivers_output(output: LocalOutput) -> 
     recorder.begin(10, 0)
     recorder.end()
     assert not output.exists(RECORD)
-
-
-def test_cost() -> None:
-    assert cost_of(3600 * 10, 10**6).workers == pytest.approx(10 * DOLLARS_PER_CPU_HOUR)
-    assert cost_of(3600 * 10, 10**6).requests == pytest.approx(0.4)
 
 
 def test_a_whole_run(lab: Lab, tmp_path: Path, scheduler: str, s3_gate: Gate) -> None:

@@ -18,9 +18,9 @@ from harvest.output import MANIFEST, open_output
 from harvest.plan import planner as planning
 from tests import conftest
 from tests.conftest import OwnSeries
-from tests.driver.test_publish import Stop, check_manifest, stop_everywhere, stopping
 from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab
+from tests.support.stopping import Stop, check_manifest, stop_everywhere, stopping
 
 OBJECTS = 17
 ROWS_PER_FILE = 5

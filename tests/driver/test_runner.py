@@ -35,10 +35,9 @@ from harvest.table.parts import parts_folder
 from harvest.worker.partition import PartitionRead
 from tests import conftest
 from tests.conftest import SQL_GENERATED
-from tests.dicom import test_header_json
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
-from tests.support import oracle
+from tests.support import json_model, oracle
 
 EVERYTHING = "SELECT SeriesInstanceUID FROM index"
 
@@ -302,11 +301,9 @@ def test_whole_headers_become_a_column(lab: Lab, scheduler: str, tmp_path: Path)
     assert len(rows) > 90
     for row in rows:
         data = paths[row["url"]].read_bytes()
-        found = json.loads(
-            row["header"].replace(row["url"], json.dumps(test_header_json.URL)[1:-1])
-        )
+        found = json.loads(row["header"].replace(row["url"], json.dumps(json_model.URL)[1:-1]))
         expected = oracle.expected_json(data)
-        assert not dict(test_header_json.differing(found, expected, data)), row["url"]
+        assert not dict(json_model.differing(found, expected, data)), row["url"]
         assert found["00080018"]["Value"] == [row["SOPInstanceUID"]]
     with pytest.raises(OutputError, match="header: 'json', now 'none'"):
         run(config.model_copy(update={"read": ReadConfig(profile="ct")}))

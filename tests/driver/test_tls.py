@@ -22,9 +22,9 @@ from harvest.driver.runner import run
 from harvest.errors import ClusterLost, ExitCode
 from tests import conftest
 from tests.conftest import SQL_GENERATED
-from tests.driver.test_cluster import LONG, wait_until
-from tests.driver.test_jobs import config_of
 from tests.lab import Lab, servers
+from tests.support.clusters import config_of
+from tests.support.waiting import LONG, wait_until
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "configs" / "dask-tls"

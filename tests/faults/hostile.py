@@ -45,7 +45,7 @@ from tests.support.build import (
     report,
     series,
 )
-from tests.support.rows import row_of
+from tests.support.reading import read_row
 
 CANARY: Final = "c4n4ry"
 REFERENCED: Final = 0x00081140
@@ -801,7 +801,7 @@ def main(folder: Path) -> int:
     using = reader()
     for name, path in write_cases(folder).items():
         case = CASES[name]
-        row = row_of(using, Planned(path.as_uri(), None, None))
+        row = read_row(using, Planned(path.as_uri(), None, None))
         surprises += ended(row) not in case.expected
         expected = " or ".join(case.expected)
         print(f"{path.name}  {name}  |  {case.source}  |  {expected}  |  {ended(row)}")

@@ -61,7 +61,7 @@ from tests.support.build import (
     series,
     window_of,
 )
-from tests.support.rows import row_of
+from tests.support.reading import read_row
 
 TRACED_BYTES = 2 * 2**20
 """Of larger files the memory is not watched: Python needs ten times as long for it."""
@@ -74,10 +74,10 @@ def read_case(name: str, folder: Path) -> tuple[Row, int | None]:
     path.write_bytes(CASES[name].build())
     using, planned = reader(), Planned(path.as_uri(), None, None)
     if path.stat().st_size > TRACED_BYTES:
-        return row_of(using, planned), None
+        return read_row(using, planned), None
     tracemalloc.start()
     try:
-        return row_of(using, planned), tracemalloc.get_traced_memory()[1]
+        return read_row(using, planned), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
@@ -141,7 +141,7 @@ UNLIKE_PYDICOM = {
 def test_values_are_those_of_pydicom(name: str, tmp_path: Path) -> None:
     path = tmp_path / "case.dcm"
     path.write_bytes(CASES[name].build())
-    row = stored(row_of(reader(), Planned(path.as_uri(), None, None)))
+    row = stored(read_row(reader(), Planned(path.as_uri(), None, None)))
     theirs = oracle.read_without_force(path)
     assert theirs is not None
     paths = [path for profile in PROFILES for path in oracle.profile_paths(profile)]
@@ -290,7 +290,7 @@ def test_a_walk_of_one_request_has_its_deadline(tmp_path: Path) -> None:
     path = tmp_path / "long.dcm"
     path.write_bytes(part10(deflate(identity() + series() + bytes(15 * 10**6)), DEFLATED))
     assert path.stat().st_size < 16_000
-    row = row_of(reader(seconds=0.2), Planned(path.as_uri(), None, None))
+    row = read_row(reader(seconds=0.2), Planned(path.as_uri(), None, None))
     assert (row["error"], row["retryable"]) == ("too_slow", True)
 
 

@@ -23,8 +23,8 @@ from harvest.errors import ErrorKind, ExitCode, HarvestError, ObjectError
 from harvest.objects.frame_table import indexed
 from harvest.urls import parse_url
 from tests import conftest
-from tests.frames.test_tables import TABLES, WHOLE, WRONG, wrong
 from tests.lab import Lab, servers
+from tests.support.offset_tables import TABLES, WHOLE, WRONG, wrong
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 SQL = f"{conftest.SQL_GENERATED} OR collection_id = 'lab_pydicom'"

@@ -22,9 +22,9 @@ from harvest.errors import ExitCode, HarvestError, OutputBusy, OutputError
 from harvest.output import MANIFEST, LocalOutput, Output, lease, open_output
 from harvest.output.lease import LEASE, hold
 from tests import conftest
-from tests.driver.test_cluster import wait_until
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
+from tests.support.waiting import wait_until
 
 SECONDS = {"LEASE_SECONDS": 1.5, "RENEWAL_SECONDS": 0.2, "WATCH_SECONDS": 0.05}
 

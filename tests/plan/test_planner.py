@@ -13,37 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from harvest.config import Config
-from harvest.errors import HarvestError, OutputError, StoreUnavailable
-from harvest.output import Output, open_output
+from harvest.errors import HarvestError, StoreUnavailable
+from harvest.output import open_output
 from harvest.plan import planner as planning
 from harvest.plan.listing import ListedSeries, ListingTask
 from harvest.plan.planner import make_plan
-from harvest.plan.stored import Plan, check_output, load_plan
+from harvest.plan.stored import Plan
 from harvest.table.arrow import PLAN_ROW, SERIES_PLAN, read_arrow, read_plan_rows
 from harvest.table.rows import Planned
 from tests import conftest
 from tests.conftest import SQL_GENERATED, OwnSeries
 from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
-
-EVERYTHING = "SELECT SeriesInstanceUID FROM index"
-
-
-def planned(config: Config, **options: Any) -> tuple[Plan, list[Planned]]:
-    output = open_output(config.output.url)
-    made = make_plan(config, output, **options)
-    return made, rows_of(made, output)
-
-
-def rows_of(made: Plan, output: Output) -> list[Planned]:
-    return [row for part in made.partitions for row in read_plan_rows(output, part.number)]
-
-
-def lab_config(
-    lab: Lab, output: Path, cloud: str = "aws", sql: str = EVERYTHING, **source: Any
-) -> Config:
-    cohort = {"sql": sql, "index": str(lab.index)}
-    return conftest.config_of(output, cohort, conftest.source_of(lab, cloud, **source))
+from tests.support.cohorts import EVERYTHING
+from tests.support.plans import lab_config, planned
 
 
 @pytest.fixture(scope="module")
@@ -94,19 +77,7 @@ def test_plan_order_is_url_order(
     assert urls == sorted(urls)
 
 
-def test_a_plan_is_stored_and_loaded_as_it_was(lab: Lab, tmp_path: Path) -> None:
-    config = lab_config(lab, tmp_path / "out", sql=SQL_GENERATED)
-    made, _ = planned(config)
-    output = open_output(config.output.url)
-    assert load_plan(output) == made == check_output(output, config)
-    assert not list((tmp_path / "out").rglob("*.parquet"))
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"_harvest"}
-    series = read_arrow(output, SERIES_PLAN)
-    assert series.num_rows == made.series
-    assert series.column_names == [*pq.read_schema(lab.index).names, "instances_listed"]
-
-
-# --- identity --------------------------------------------------------------------------------
+# --- transports and shards --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcs"])
@@ -161,37 +132,6 @@ def test_a_small_part_of_a_bucket_is_listed_by_series(
 
     planned(lab_config(lab, tmp_path / "out", sql=SQL_GENERATED), mapper=mapper)
     assert set(seen) == {None}
-
-
-def test_what_does_not_decide_the_tables_does_not_decide_the_identity(
-    lab: Lab, tmp_path: Path, s3_gate: Gate
-) -> None:
-    base = lab_config(lab, tmp_path / "0", sql=SQL_GENERATED)
-    identities = {planned(base)[0].identity}
-    changes: tuple[dict[str, Any], ...] = (
-        {"cluster": {"workers": 7}},
-        {"limits": {"concurrency": 3, "max_error_rate": 0.5, "header_bytes": "1MiB"}},
-        {"source": {"endpoint": s3_gate.url, "region": "eu-west-1"}},
-    )
-    for number, change in enumerate(changes):
-        content = {**base.model_dump(), "output": str(tmp_path / f"out{number}"), **change}
-        identities.add(planned(Config.model_validate(content))[0].identity)
-    assert len(identities) == 1
-
-
-def test_what_decides_the_tables_decides_the_identity(lab: Lab, tmp_path: Path) -> None:
-    def identity(name: str, sql: str = SQL_GENERATED, **sections: Any) -> str:
-        content = lab_config(lab, tmp_path / name, sql=sql).model_dump()
-        return planned(Config.model_validate({**content, **sections}))[0].identity
-
-    identities = [
-        identity("a"),
-        identity("tags", read={"tags": ["PatientBirthName"]}),
-        identity("profile", read={"profile": "ct"}),
-        identity("rows", sql=f"{SQL_GENERATED} AND Modality = 'CT'"),
-    ]
-    assert len(set(identities)) == len(identities)
-    assert identity("again") == identities[0]
 
 
 # --- what the listing finds ------------------------------------------------------------------
@@ -520,47 +460,6 @@ def test_single_urls_are_sorted_and_unique_and_not_listed(
     known = [row for row in rows if row.url != other]
     assert {row.crdc_series_uuid for row in known} == {series.crdc_series_uuid}
     assert {row.size for row in rows} == {None}
-
-
-# --- outputs ---------------------------------------------------------------------------------
-
-
-def test_an_output_of_another_plan_is_refused_with_what_differs(lab: Lab, tmp_path: Path) -> None:
-    config = lab_config(lab, tmp_path / "out", sql=SQL_GENERATED)
-    planned(config)
-    before = conftest.tree(tmp_path / "out")
-    content = config.model_dump()
-    for change, named in (
-        ({"read": {"tags": ["PatientWeight"]}}, "tags"),
-        ({"read": {"profile": ["core", "ct"]}}, "profile"),
-        ({"cohort": {**content["cohort"], "sample": 3}}, "cohort"),
-        ({"source": {**content["source"], "cloud": "gcs"}}, "cloud"),
-    ):
-        changed = Config.model_validate({**content, **change})
-        with pytest.raises(OutputError, match=rf"another plan \({named}: .*now"):
-            check_output(open_output(changed.output.url), changed)
-    assert conftest.tree(tmp_path / "out") == before
-
-
-def test_an_output_of_another_format_is_refused(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = lab_config(lab, tmp_path / "out", sql=SQL_GENERATED)
-    planned(config)
-    monkeypatch.setattr("harvest.plan.stored.FORMAT_VERSION", 999)
-    with pytest.raises(OutputError, match="format"):
-        check_output(open_output(config.output.url), config)
-
-
-@pytest.mark.parametrize("stranger", ["notes.txt", "instances/old.parquet"])
-def test_an_output_with_something_else_is_refused(lab: Lab, tmp_path: Path, stranger: str) -> None:
-    path = tmp_path / "out" / stranger
-    path.parent.mkdir(parents=True)
-    path.write_text("mine")
-    config = lab_config(lab, tmp_path / "out", sql=SQL_GENERATED)
-    with pytest.raises(OutputError, match="holds something else"):
-        check_output(open_output(config.output.url), config)
-    assert path.read_text() == "mine"
 
 
 def test_kinds_are_what_an_index_tells() -> None:

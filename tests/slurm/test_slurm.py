@@ -18,10 +18,10 @@ from harvest.config import Config, load_config
 from harvest.driver.cluster import open_cluster
 from harvest.driver.runner import run
 from tests import conftest
-from tests.driver.test_jobs import SOON
 from tests.lab import Lab
 from tests.slurm import daemons
 from tests.slurm.daemons import Slurm, wait_for
+from tests.support.clusters import SOON
 
 ROOT = Path(__file__).parents[2]
 SBATCH = ROOT / "configs" / "slurm" / "harvest.sbatch"

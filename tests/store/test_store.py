@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import uuid
@@ -10,29 +9,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import obstore
 import pytest
 
 from harvest.config import OutputConfig, SourceConfig
-from harvest.errors import ErrorKind, ObjectError, OutputError
+from harvest.errors import ErrorKind, OutputError
 from harvest.store import open_bucket, open_store, with_boto3
-from harvest.store.faults import check_range, parse_content_range
-from harvest.store.protocol import (
-    EmptyObject,
-    Listed,
-    ObjectStore,
-    Version,
-    WritableBucket,
-    unquoted,
-)
+from harvest.store.protocol import EmptyObject, ObjectStore, WritableBucket, unquoted
 from harvest.store.with_boto3 import Boto3Bucket
-from harvest.store.with_files import FileStore
 from harvest.urls import ObjectUrl, parse_url
 from tests import conftest
 from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab, servers
+from tests.support.stores import listed, raised, write
 
 REMOTE: Final = ("obstore-aws", "sdk-aws", "obstore-gcs", "sdk-gcs")
 CONTENT: Final = bytes(range(256)) * 20
@@ -118,16 +109,6 @@ def opened(
             lambda bucket: store_at(source, cloud, bucket),
             put,
         )
-
-
-def raised(call: Callable[[], Any]) -> ObjectError:
-    with pytest.raises(ObjectError) as found:
-        call()
-    return found.value
-
-
-def listed(store: ObjectStore, prefix: str, after: str | None = None) -> list[Listed]:
-    return [entry for page in store.list(prefix, after) for entry in page]
 
 
 # --- what works ------------------------------------------------------------------------------
@@ -440,72 +421,6 @@ def test_nobody_listens(name: str) -> None:
     assert raised(lambda: listed(store, "x/")).kind == ErrorKind.UNAVAILABLE
 
 
-# --- files -----------------------------------------------------------------------------------
-
-
-def test_a_folder_is_no_object(tmp_path: Path) -> None:
-    store = open_store(parse_url(str(tmp_path)), SourceConfig())
-    assert raised(lambda: store.get(str(tmp_path), 0, 10, None)).kind == ErrorKind.NOT_FOUND
-    below = str(write(tmp_path / "a") / "b")
-    assert raised(lambda: store.get(below, 0, 10, None)).kind == ErrorKind.NOT_FOUND
-
-
-def test_files_list_links_and_no_folders(tmp_path: Path) -> None:
-    write(tmp_path / "one")
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "link").symlink_to(tmp_path / "one")
-    (tmp_path / "empty").mkdir()
-    store = open_store(parse_url(str(tmp_path)), SourceConfig())
-    assert [entry.key for entry in listed(store, str(tmp_path))] == [
-        # its row will say what is wrong with it
-        str(tmp_path / "dangling"),
-        str(tmp_path / "link"),
-        str(tmp_path / "one"),
-    ]
-    assert [entry.key for entry in listed(store, str(tmp_path / "one"))] == [str(tmp_path / "one")]
-
-
-def test_a_file_may_grow_only_between_reads(tmp_path: Path) -> None:
-    path = write(tmp_path / "one")
-    store = open_store(parse_url(str(path)), SourceConfig())
-    version = store.get(str(path), 0, 2, None).version
-    with path.open("ab") as file:
-        file.write(b"more")
-    assert raised(lambda: store.get(str(path), 2, 4, version)).kind == ErrorKind.CHANGED
-
-
-def write(path: Path, content: bytes = b"content") -> Path:
-    path.write_bytes(content)
-    return path
-
-
-# --- the checks that all of them share -------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "value", [None, "", "bytes */10", "bytes 0-9/*", "items 0-9/10", "0-9/10", "bytes a-b/c"]
-)
-def test_an_unusable_content_range(value: str | None) -> None:
-    assert raised(lambda: parse_content_range(value)).kind == ErrorKind.UNAVAILABLE
-
-
-def test_content_range() -> None:
-    assert parse_content_range("bytes 42-1233/1234") == (42, 1234)
-
-
-@pytest.mark.parametrize("answer", [(1, 10), (0, 9), (0, 11), (0, 0)])
-def test_check_range(answer: tuple[int, int]) -> None:
-    check_range(0, 10, 100, 0, 10)
-    check_range(0, 10, 5, 0, 5)
-    assert raised(lambda: check_range(0, 10, 100, *answer)).kind == ErrorKind.UNAVAILABLE
-
-
-def test_versions_are_values() -> None:
-    assert Version('"a"') == Version('"a"')
-    assert unquoted('"a"') == unquoted("a") == "a"
-    assert unquoted(None) is None
-
-
 # --- writing ---------------------------------------------------------------------------------
 
 
@@ -653,10 +568,3 @@ def test_a_bucket_that_google_cannot_have(lab: Lab) -> None:
     output = OutputConfig(url="gs://bucket_", endpoint=lab.gcs.endpoint)
     with pytest.raises(OutputError, match="gs://bucket_"):
         open_bucket(parse_url(output.url), output)
-
-
-def test_a_pipe_is_no_object(tmp_path: Path) -> None:
-    """Nobody would ever write into it: the reader must not wait."""
-    os.mkfifo(tmp_path / "pipe.dcm")
-    with pytest.raises(ObjectError, match="no regular file"):
-        FileStore().get(str(tmp_path / "pipe.dcm"), 0, 10, None)

@@ -14,8 +14,9 @@ from typing import Final
 
 from pydicom import Dataset, dcmread
 
-from harvest.dicom.elements import Selection
+from harvest.dicom.elements import DataSet, Element, Selection
 from harvest.dicom.header import Header, read_header
+from harvest.dicom.tags import Attribute, merge_paths, parse_path
 from harvest.dicom.walk import HeaderLimits
 from harvest.dicom.window import NeedMore, Window
 
@@ -268,3 +269,16 @@ def take(window: Window, data: bytes, need: NeedMore, step: int = 0) -> None:
 def oracle(data: bytes) -> Dataset:
     """Let pydicom read the same bytes."""
     return dcmread(BytesIO(data))
+
+
+def attributes(*paths: str) -> tuple[Attribute, ...]:
+    return merge_paths(parse_path(path) for path in paths)
+
+
+def selected(*paths: str) -> Selection:
+    return Selection(attributes(*paths))
+
+
+def items(found: Element) -> tuple[DataSet, ...]:
+    assert found.items is not None
+    return found.items

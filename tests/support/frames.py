@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from struct import pack
-from typing import Final
+from typing import Any, Final
 
 from harvest.dicom.window import ByteRange
 from harvest.errors import ObjectError
@@ -20,7 +20,13 @@ from harvest.frames import (
     locate_frames,
 )
 from tests.support.build import (
+    BIG,
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT,
+    IMPLICIT_LITTLE,
     LITTLE,
+    PIXEL_DATA,
     Syntax,
     even,
     file_meta,
@@ -201,3 +207,11 @@ def extended_table(
     offsets = item_starts(whole) if entries is None else entries
     sizes = [len(frame) for frame in frames] if lengths is None else lengths
     return LITTLE.extended(offsets, sizes) + LITTLE.encapsulated(whole)
+
+
+def native(
+    pixels: bytes, frames: int | None, transfer_syntax: str = EXPLICIT_LITTLE, **more: Any
+) -> bytes:
+    code = {EXPLICIT_BIG: BIG, IMPLICIT_LITTLE: IMPLICIT}.get(transfer_syntax, LITTLE)
+    element = code.element(PIXEL_DATA, "OW", pixels)
+    return multiframe(transfer_syntax, element, frames, code=code, **more)

@@ -11,15 +11,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harvest.audit.diff import Diff, InstanceCounts, OffsetTableCounts, SeriesCounts, diff
 from harvest.cohort.resolve import PrefixCohort, resolve_cohort
-from harvest.config import CohortConfig, SourceConfig
+from harvest.config import CohortConfig, SourceConfig, output_config
 from harvest.config.profile import resolve_attributes
 from harvest.output import MANIFEST, LocalOutput
 from harvest.output.documents import write_json
 from harvest.table.parquet import write_parquet
 from harvest.table.schema import FORMAT_VERSION, SERIES_COUNTS, instances_schema
 
+Row = dict[str, Any]
 Rows = Iterable[Mapping[str, Any]]
+
+NOTHING = (
+    SeriesCounts(0, 0, 0, 0),
+    InstanceCounts(0, 0, 0, 0, 0, 0),
+    OffsetTableCounts(0, 0, 0),
+)
+"""What a diff counts where nothing differs."""
 
 
 def index_schema() -> pa.Schema:
@@ -134,3 +143,14 @@ def read_table(file: Path) -> list[dict[str, Any]]:
     """Read a Parquet file."""
     rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return rows
+
+
+def compared(
+    tmp_path: Path, old: Sequence[Row], new: Sequence[Row], **more: Any
+) -> tuple[Diff, Path]:
+    """Compare two sets of rows; return the diff, and where its tables are."""
+    sides = [
+        output_config(made_output(tmp_path / name, rows, more.get(f"{name}_series")))
+        for name, rows in (("old", old), ("new", new))
+    ]
+    return diff(sides[0], sides[1], tmp_path / "diff"), tmp_path / "diff"

@@ -12,7 +12,7 @@ from harvest.table import parquet
 from harvest.table.parquet import read_parquet, write_parquet
 from harvest.table.parts import table_of
 from tests import conftest
-from tests.support.rows import SCHEMA, row
+from tests.support.small_table import SCHEMA, row
 
 PROPERTIES = {"harvest.plan": "abc"}
 

@@ -14,7 +14,7 @@ from harvest.table.arrow import PLAN_ROW, partition_name, write_arrow
 from harvest.table.parts import DamagedPart, Part, part_of, read_part, table_of, write_part
 from harvest.table.rows import Row
 from harvest.table.schema import instances_schema
-from tests.support.rows import SCHEMA, row
+from tests.support.small_table import SCHEMA, row
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from harvest.config import SourceConfig
-from harvest.config.profile import resolve_wanted
 from harvest.dicom.first_ranges import FIRST_RANGE_BYTES, PIXEL_AREA_BYTES
 from harvest.dicom.walk import HeaderLimits
 from harvest.store.fetch import Traffic
@@ -24,9 +23,8 @@ from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab, servers
-from tests.support.rows import row_of
+from tests.support.reading import WANTED, planned_of, read_row
 
-WANTED = resolve_wanted(("core",), ())
 WAYS = ("obstore-aws", "sdk-aws", "obstore-gcs", "sdk-gcs")
 
 
@@ -46,26 +44,7 @@ def reader_of(source: dict[str, Any], **more: Any) -> ObjectReader:
 def read_all(planned: Iterable[Planned], source: dict[str, Any], **more: Any) -> list[Row]:
     """Read objects one after the other with one reader."""
     reader = reader_of(source, **more)
-    return [row_of(reader, each) for each in planned]
-
-
-def planned_of(series: OwnSeries, cloud: str = "aws", **more: Any) -> list[Planned]:
-    scheme = "s3" if cloud == "aws" else "gs"
-    bucket = (
-        series.bucket if cloud == "aws" else conftest.GCS_NAMES.get(series.bucket, series.bucket)
-    )
-    return [
-        Planned(
-            f"{scheme}://{bucket}/{key}",
-            path.stat().st_size,
-            "listed",
-            series.uuid,
-            Path(key).stem,
-            series.uid,
-            **more,
-        )
-        for key, path in zip(series.keys, series.paths, strict=True)
-    ]
+    return [read_row(reader, each) for each in planned]
 
 
 @pytest.fixture(params=WAYS)
@@ -334,7 +313,7 @@ def test_a_bug_of_ours_is_one_row(
 def test_an_earlier_readings_traffic_is_counted(way: Way, small: OwnSeries) -> None:
     gate, cloud, source = way
     (planned, *_) = planned_of(small, cloud)
-    row = row_of(reader_of(source), planned, Traffic(bytes_read=1000, requests=7))
+    row = read_row(reader_of(source), planned, Traffic(bytes_read=1000, requests=7))
     assert (row["status"], row["requests"]) == ("ok", 8)
     assert row["bytes_read"] == 1000 + gate.seen[0].body_bytes
 

@@ -19,8 +19,7 @@ from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults.proxy import Fault, Gate
 from tests.lab import Lab
-from tests.worker.test_object_reader import planned_of
-from tests.worker.test_partition import task_of
+from tests.support.reading import planned_of, task_of
 
 OBJECTS = 12
 TRAFFIC = ("requests", "bytes_read", "error_detail")

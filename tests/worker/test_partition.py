@@ -6,48 +6,22 @@ import shutil
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from harvest.config import Config, OutputConfig, SourceConfig
-from harvest.dicom.walk import HeaderLimits
+from harvest.config import Config, OutputConfig
 from harvest.errors import OutputError
 from harvest.output import PARTS, LocalOutput, Output, open_output
 from harvest.plan.planner import make_plan
 from harvest.plan.stored import load_plan
 from harvest.table.arrow import read_arrow
-from harvest.table.parts import part_of
 from harvest.table.rows import Planned
 from harvest.worker import partition as reader
-from harvest.worker.partition import (
-    PartitionRead,
-    ReadTask,
-    read_objects,
-    read_partition,
-    read_task,
-)
+from harvest.worker.partition import PartitionRead, read_objects, read_partition, read_task
 from tests import conftest
 from tests.faults.proxy import Gate
 from tests.lab import Lab
-from tests.worker.test_object_reader import WANTED
-
-
-def task_of(source: dict[str, Any], **more: Any) -> ReadTask:
-    defaults: dict[str, Any] = {
-        "part": part_of("plan", 0),
-        "output": OutputConfig(url="out"),
-        "source": SourceConfig.model_validate(source),
-        "wanted": WANTED,
-        "header": False,
-        "frames": "none",
-        "limits": HeaderLimits(),
-        "object_seconds": 60,
-        "retries": 3,
-        "threads": 1,
-        "requests_per_second": None,
-    }
-    return ReadTask(**{**defaults, **more})
+from tests.support.reading import task_of
 
 
 def test_rows_are_in_the_order_of_the_plan(lab: Lab) -> None:
