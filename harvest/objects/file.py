@@ -8,7 +8,6 @@ elsewhere is read as it is asked for. One state of the object is seen, or `Objec
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from typing import Any, Final
 
 from ..config import SourceConfig, source_of
@@ -17,16 +16,19 @@ from ..errors import ErrorKind, ObjectError
 from ..store import open_store
 from ..store.fetch import Fetch, Traffic
 from ..store.patience import Patience, RateLimit
-from ..store.protocol import Listed, ObjectStore, Ranged, Version
+from ..store.protocol import Ranged, Version
 from ..store.ranged_file import RangedFile
 from ..urls import ObjectUrl, parse_url
 
 FIRST_AHEAD_BYTES: Final = 16 * 2**10
 MOST_AHEAD_BYTES: Final = 2**20
+MOST_REQUEST_BYTES: Final = 16 * 2**20
+"""Longest request: a transport may give up on an answer that takes long as a whole."""
 HELD_BYTES: Final = 64 * 2**20
-"""Kept of what was read, beside the beginning of the object."""
+"""Kept of what was read, the beginning of the object and what was read last in any case."""
 RETRIES: Final = 3
 REQUEST_SECONDS: Final = 120.0
+"""For one request and its retries."""
 
 
 class DicomFile(RangedFile):
@@ -100,8 +102,15 @@ class DicomFile(RangedFile):
         """Body bytes of the answers so far."""
         return self._traffic.bytes_read
 
+    def close(self) -> None:
+        """Let go of what was read."""
+        self._held = _Held(b"")
+        super().close()
+
     def pread(self, start: int, stop: int) -> bytes:
-        """Read bytes `start` to `stop` by one request, if they are not known; for many threads.
+        """Read bytes `start` to `stop`, if they are not known; for many threads.
+
+        Longer ranges than `MOST_REQUEST_BYTES` take several requests.
 
         Raises
         ------
@@ -109,13 +118,16 @@ class DicomFile(RangedFile):
             The object cannot be read, or ends before.
         """
         known = self._held.read(start, stop)
-        if known is not None:
-            return known
-        self._fetch.patience = Patience(RETRIES, REQUEST_SECONDS)
-        data = self._fetch.get(start, stop)
-        if len(data) != stop - start:
+        return self._requested(start, stop) if known is None else known
+
+    def _requested(self, start: int, stop: int) -> bytes:
+        if stop > self.size:
             raise ObjectError(ErrorKind.TRUNCATED, "the object ends before the bytes asked for")
-        return data
+        pieces = []
+        for begin in range(start, stop, MOST_REQUEST_BYTES):
+            self._fetch.patience = Patience(RETRIES, REQUEST_SECONDS)
+            pieces.append(self._fetch.get(begin, min(begin + MOST_REQUEST_BYTES, stop)))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def known(self, position: int) -> int:
         """Return how far bytes from a position on need no request."""
@@ -126,7 +138,7 @@ class DicomFile(RangedFile):
         return self._held.read(start, min(stop, self.size)) is not None
 
     def prefetch(self, start: int, stop: int) -> None:
-        """Read bytes `start` to `stop` by one request, to be read from memory then."""
+        """Read bytes `start` to `stop` as `pread` does, to be read from memory then."""
         stop = min(stop, self.size)
         if self._held.read(start, stop) is None:
             begin = min(self._held.reach(start), stop)
@@ -144,13 +156,12 @@ class DicomFile(RangedFile):
         else:
             self._ahead = FIRST_AHEAD_BYTES
         wanted = min(max(stop, missing + self._ahead), self.size)
-        self._fetch.patience = Patience(RETRIES, REQUEST_SECONDS)
-        data = self._fetch.get(missing, wanted)
-        if len(data) != wanted - missing:
-            raise ObjectError(ErrorKind.TRUNCATED, "the answer is shorter than the range asked for")
+        data = self._requested(missing, wanted)
         head = self._held.read(start, missing) if missing > start else b""
         assert head is not None
-        self._held.add(missing, data)
+        # who has read much at once has it, and goes on from its end
+        kept = data[-MOST_AHEAD_BYTES:]
+        self._held.add(wanted - len(kept), kept)
         return head + data[: stop - missing]
 
 
@@ -167,15 +178,9 @@ class _Bucket:
         self._url, self._source = url, source
 
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
-        """Read a range; see `ObjectStore.get`."""
-        return self._opened().get(key, start, stop, version)
-
-    def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
-        """List a bucket; see `ObjectStore.list`."""
-        return self._opened().list(prefix, after)
-
-    def _opened(self) -> ObjectStore:
-        return open_store(self._url, self._source, REQUEST_SECONDS)
+        """Read a range; see `Readable.get`."""
+        store = open_store(self._url, self._source, REQUEST_SECONDS)
+        return store.get(key, start, stop, version)
 
 
 class _Held:
@@ -185,6 +190,8 @@ class _Held:
         self._starts = [0]
         self._segments = [first]
         self._order: list[int] = []
+        self.bytes = len(first)
+        """In memory."""
         self.end = len(first)
         """Offset behind what was read last."""
 
@@ -213,8 +220,10 @@ class _Held:
             self._starts.insert(index, start)
             self._segments.insert(index, data)
             self._order.append(start)
-        while sum(map(len, self._segments)) > HELD_BYTES and len(self._order) > 1:
+        self.bytes += len(data)
+        while self.bytes > HELD_BYTES and len(self._order) > 1:
             gone = self._starts.index(self._order.pop(0))
+            self.bytes -= len(self._segments[gone])
             del self._starts[gone], self._segments[gone]
 
 

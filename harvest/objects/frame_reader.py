@@ -36,14 +36,13 @@ from ..frames import (
     locate_frames,
 )
 from .decoding import DECODING_ATTRIBUTES, FrameDecoder
-from .file import DicomFile
+from .file import MOST_REQUEST_BYTES, DicomFile
 from .inflated import InflatedFile
 
 GAP_BYTES: Final = 16 * 2**10
 """Frames with more between them are never read by one request."""
 MOST_WASTE: Final = 0.25
 """Bytes that one request reads in vain, by those that are wanted of it."""
-MOST_REQUEST_BYTES: Final = 16 * 2**20
 LONG_REQUEST_BYTES: Final = 2 * 2**20
 """Longer requests for a header no more than treble what is read of it."""
 THREADS: Final = 8

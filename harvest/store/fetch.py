@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import ErrorKind, ObjectError
 from .faults import unavailable
 from .patience import Patience, RateLimit
-from .protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
+from .protocol import EmptyObject, Ranged, Readable, Version, unquoted
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Fetch:
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: Readable,
         key: str,
         etag: str | None,
         size: int | None,
@@ -103,6 +103,8 @@ class Fetch:
 
     def _check_size(self, answer: Ranged) -> None:
         """Check that one state of the object has one size."""
-        same = self._etag is not None and self._etag == unquoted(answer.version.etag)
+        same = self.version is not None or (
+            self._etag is not None and self._etag == unquoted(answer.version.etag)
+        )
         if same and self._size is not None and self._size != answer.size:
             raise unavailable("the answer tells another size of the same object")

@@ -30,7 +30,7 @@ from ..frames import (
 from ..store import open_store
 from ..store.fetch import Fetch, Traffic
 from ..store.patience import Patience, RateLimit
-from ..store.protocol import ObjectStore
+from ..store.protocol import Readable
 from ..table.rows import Located, Planned, Row, add_frames, add_header, error_row, ok_row
 from ..urls import ObjectUrl, parse_url
 
@@ -80,7 +80,7 @@ class ObjectReader:
         self._source = source
         self._retries = retries
         self._object_seconds = object_seconds
-        self._stores: dict[tuple[str, str], ObjectStore] = {}
+        self._stores: dict[tuple[str, str], Readable] = {}
         self.rate = rate
         self.limits = limits
         self.whole = whole
@@ -139,7 +139,7 @@ class ObjectReader:
         """Return the patience for one object."""
         return Patience(self._retries, self._object_seconds)
 
-    def store(self, url: ObjectUrl) -> ObjectStore:
+    def store(self, url: ObjectUrl) -> Readable:
         """Open the bucket of a URL."""
         known = self._stores.get(url[:2])
         if known is None:
