@@ -2,7 +2,7 @@
 
 Pure: `locate_frames` asks for ranges of bytes and is sent them, whoever reads. In the order of
 their use: `description`, `asking`, `ranges`, `codecs`, `native`, `tables`, `tiff`, `scan`,
-`fragments`.
+`fragments`, `written`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .description import (
 from .fragments import join_fragments
 from .native import locate_native
 from .ranges import ByteRange, FrameRanges, FrameSource, Stop, Unlocatable, Why, Wrong
-from .scan import ITEM_HEAD, scan_frames
+from .scan import scan_frames
 from .tables import read_basic, read_extended
 from .tiff import has_directory, read_tiff
 
@@ -121,7 +121,7 @@ def _first_fragment(pixels: PixelDescription) -> int:
         raise Stop(Why.STREAM, "video has no boundaries between frames")
     if pixels.basic_bytes is None:
         raise Stop(Why.MALFORMED, "the Basic Offset Table's item is missing")
-    return pixels.value_offset + ITEM_HEAD + pixels.basic_bytes
+    return pixels.first_fragment
 
 
 def _only_frame(

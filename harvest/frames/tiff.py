@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
 
+from ..dicom.walk import ITEM_HEAD_BYTES
 from .asking import Asking, Source
 from .description import PixelDescription
 from .ranges import ByteRange, FrameRanges, FrameSource, Wrong
-from .scan import ITEM_HEAD, MOST_FRAGMENTS
+from .scan import MOST_FRAGMENTS
 from .tables import absolute, chained
 
 IMAGE_WIDTH: Final = 256
@@ -133,9 +134,9 @@ def read_tiff(
         for offsets, byte_counts in _tilings(directory, pixels, frames):
             tiles, sizes = yield from _read_numbers(source, offsets, byte_counts)
             order = sorted(range(frames), key=tiles.__getitem__)
-            if tiles[order[0]] != first + ITEM_HEAD:
+            if tiles[order[0]] != first + ITEM_HEAD_BYTES:
                 continue  # of other pixels: a smaller level of a pyramid, an icon
-            entries = array("Q", (tiles[each] - first - ITEM_HEAD for each in order))
+            entries = array("Q", (tiles[each] - first - ITEM_HEAD_BYTES for each in order))
             starts = absolute(entries, first, source.size, "tiff")
             lengths = [sizes[each] for each in order]
             return (yield from chained(source, pixels, FrameSource.TIFF, starts, lengths, SAMPLES))

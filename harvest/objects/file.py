@@ -228,21 +228,6 @@ class _Held:
 
 
 def open_object(url: str, **source: Any) -> DicomFile:
-    """Open an object as a file.
-
-    Parameters
-    ----------
-    url
-        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
-    **source
-        Keys of the config's ``source:`` section, such as ``endpoint``.
-
-    Raises
-    ------
-    ObjectError
-        What is wrong with the object.
-    ValueError
-        The URL or a key of `source` is wrong.
-    """
+    """Open an object as a file; see `harvest.open`."""
     parsed = parse_url(url)
     return DicomFile(parsed, source_of(parsed, source))

@@ -18,9 +18,9 @@ from ..config import source_of
 from ..errors import ErrorKind, HarvestError, ObjectError
 from ..objects.file import DicomFile
 from ..objects.frame_reader import THREADS, FrameReader
-from ..objects.frame_table import Index, indexed
+from ..objects.frame_table import Index
 from ..objects.inflated import InflatedFile
-from ..objects.single_frames import open_frames
+from ..objects.single_frames import open_frames, use_index
 from ..plan.listing import list_prefix
 from ..urls import ObjectUrl, parse_url
 from .tiles import TILE_ATTRIBUTES, TileLayout, Tiles, layout_of
@@ -264,10 +264,8 @@ def level_readers(
         return [_opened(url, source, index)], []
     found = _series(parsed, source)
     readers = _chosen(_level(_images(found), level, url), optical_path)
-    if index is not None:
-        for reader in readers:
-            if not reader.description.deflated:  # no index leads into it
-                reader.ranges = indexed(index, reader.file.name, reader.file.size)
+    for reader in readers:
+        use_index(reader, index)
     return readers, [reader for reader in found if reader not in readers]
 
 
