@@ -188,6 +188,12 @@ def open(  # noqa: A001 - as io.open and gzip.open
         The index cannot be read, or does not know the object.
     ValueError
         The URL or a key of `source` is wrong.
+
+    See Also
+    --------
+    read : The header alone, for people.
+    read_frames : Decoded frames, neighbours by one request.
+    read_region : A part of a slide.
     """
     file = open_object(url, **source)
     if index is None:

@@ -81,6 +81,12 @@ def read_frames(
         The index cannot be read, or does not know the object; or no decoder is installed.
     ValueError
         The URL or a key of `source` is wrong.
+
+    See Also
+    --------
+    open : The object as a file, for pydicom and highdicom.
+    dask_array : All frames, each read when it is computed.
+    read_region, read_segments : What knows where the pixels of frames belong.
     """
     wanted = [numbers] if isinstance(numbers, int) else numbers
     return open_frames(url, index, **source).frames(wanted)

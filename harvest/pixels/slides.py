@@ -160,7 +160,7 @@ class PixelMatrix:
         if not inside or width < 1 or height < 1:
             raise ValueError(
                 f"a region of {width} x {height} pixels at ({x}, {y}) does not lie inside the "
-                f"matrix of {columns} x {rows} pixels (columns x rows)"
+                f"matrix of {columns} x {rows} pixels (columns x rows), which begins at (0, 0)"
             )
 
     def _decoded(self, tiles: Tiles) -> Iterator[Pixels]:
@@ -320,6 +320,12 @@ def read_region(
         index cannot be read, or does not know the object.
     ObjectError
         What is wrong with an object.
+
+    See Also
+    --------
+    open_slide : For many regions: headers and offset tables are read once.
+    dask_array : The whole level, each tile read when it is computed.
+    read_frames : Tiles by the numbers of their frames.
     """
     matrix = open_slide(url, level=level, optical_path=optical_path, index=index, **source)
     return matrix.region(x, y, width, height, optical_path=optical_path, focal_plane=focal_plane)
