@@ -8,6 +8,7 @@ elsewhere is read as it is asked for. One state of the object is seen, or `Objec
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Any, Final
 
 from ..config import SourceConfig, source_of
@@ -125,8 +126,8 @@ class DicomFile(RangedFile):
             raise ObjectError(ErrorKind.TRUNCATED, "the object ends before the bytes asked for")
         pieces = []
         for begin in range(start, stop, MOST_REQUEST_BYTES):
-            self._fetch.patience = Patience(RETRIES, REQUEST_SECONDS)
-            pieces.append(self._fetch.get(begin, min(begin + MOST_REQUEST_BYTES, stop)))
+            end = min(begin + MOST_REQUEST_BYTES, stop)
+            pieces.append(self._fetch.get(begin, end, Patience(RETRIES, REQUEST_SECONDS)))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def known(self, position: int) -> int:
@@ -155,7 +156,7 @@ class DicomFile(RangedFile):
             self._ahead = min(2 * self._ahead, MOST_AHEAD_BYTES)
         else:
             self._ahead = FIRST_AHEAD_BYTES
-        wanted = min(max(stop, missing + self._ahead), self.size)
+        wanted = max(stop, min(missing + self._ahead, self._held.next(missing, self.size)))
         data = self._requested(missing, wanted)
         head = self._held.read(start, missing) if missing > start else b""
         assert head is not None
@@ -195,25 +196,47 @@ class _Held:
         self.end = len(first)
         """Offset behind what was read last."""
 
-    def _find(self, position: int) -> tuple[int, bytes]:
-        index = bisect_right(self._starts, position) - 1
-        return self._starts[index], self._segments[index]
-
     def read(self, start: int, stop: int) -> bytes | None:
-        """Return bytes, None where they are not all in one piece."""
-        begun, segment = self._find(start)
-        return segment[start - begun : stop - begun] if stop <= begun + len(segment) else None
+        """Return bytes, None where they are not all known."""
+        parts = []
+        position = start
+        for begun, segment in self._from(start):
+            end = min(begun + len(segment), stop)
+            if begun > position or end < position:
+                return None
+            parts.append(segment[position - begun : end - begun])
+            if end == stop:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            position = end
+        return None
 
     def reach(self, position: int) -> int:
         """Return how far what is known goes without a gap from a position on."""
-        begun, segment = self._find(position)
-        return max(position, begun + len(segment))
+        for begun, segment in self._from(position):
+            if begun > position:
+                break
+            position = max(position, begun + len(segment))
+        return position
+
+    def next(self, position: int, otherwise: int) -> int:
+        """Return where the next known bytes begin behind a position."""
+        index = bisect_right(self._starts, position)
+        return self._starts[index] if index < len(self._starts) else otherwise
+
+    def _from(self, position: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the piece that a position may be in, and those behind it."""
+        for index in range(bisect_right(self._starts, position) - 1, len(self._starts)):
+            yield self._starts[index], self._segments[index]
 
     def add(self, start: int, data: bytes) -> None:
         """Keep bytes that go on from a known piece, or begin another; let the oldest go."""
-        begun, segment = self._find(start)
         self.end = start + len(data)
         index = bisect_right(self._starts, start)
+        # what is held twice goes once
+        while index < len(self._starts) and self._stop(index) <= self.end:
+            self._order.remove(self._starts[index])
+            self._drop(index)
+        begun, segment = self._starts[index - 1], self._segments[index - 1]
         if begun + len(segment) == start and len(segment) < MOST_AHEAD_BYTES:
             self._segments[index - 1] += data
         else:
@@ -222,9 +245,14 @@ class _Held:
             self._order.append(start)
         self.bytes += len(data)
         while self.bytes > HELD_BYTES and len(self._order) > 1:
-            gone = self._starts.index(self._order.pop(0))
-            self.bytes -= len(self._segments[gone])
-            del self._starts[gone], self._segments[gone]
+            self._drop(self._starts.index(self._order.pop(0)))
+
+    def _stop(self, index: int) -> int:
+        return self._starts[index] + len(self._segments[index])
+
+    def _drop(self, index: int) -> None:
+        self.bytes -= len(self._segments[index])
+        del self._starts[index], self._segments[index]
 
 
 def open_object(url: str, **source: Any) -> DicomFile:

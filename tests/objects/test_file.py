@@ -6,6 +6,8 @@ import io
 import os
 import pickle
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from harvest.dicom.first_ranges import FIRST_RANGE_BYTES
 from harvest.errors import ErrorKind, ObjectError
 from harvest.objects import file as files
 from harvest.objects.file import HELD_BYTES, MOST_AHEAD_BYTES, MOST_REQUEST_BYTES, open_object
+from harvest.store.patience import Patience
 from tests import conftest
 from tests.faults.proxy import Gate, stalled
 from tests.lab.laboratory import Lab
@@ -222,3 +225,47 @@ def test_a_wrong_whence_and_a_closed_file_are_as_those_of_io(long: Path) -> None
         for asked in (each.tell, each.readable, each.seekable):
             with pytest.raises(ValueError, match="closed"):
                 asked()
+
+
+def test_what_is_known_in_several_pieces_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(content := random.Random(3).randbytes(12_000_000))
+    with open_object(str(path)) as file:
+        while file.tell() < 9_000_000:
+            file.read(300_000)
+        requests, read = file.requests, file.bytes_read
+        for border in range(2_000, 9_000_000, 1_000):
+            file.seek(border - 1_000)
+            assert file.read(2_000) == content[border - 1_000 : border + 1_000]
+        assert file.pread(10, 9_000_000) == content[10:9_000_000]
+        assert (file.requests, file.bytes_read) == (requests, read)
+        assert file._held.bytes == read
+        file.seek(10_000_000)
+        file.read(10)
+        file.seek(9_500_000)
+        file.read(2_000_000)
+        assert file._held.bytes == sum(map(len, file._held._segments))
+        assert len(file._held._starts) == len(set(file._held._starts))
+
+
+def test_many_threads_have_each_their_own_patience(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that begins a request forgives no fault of another's."""
+    begun = threading.Barrier(8)
+    used: list[Patience] = []
+
+    class Noted(Patience):
+        def __init__(self, retries: int, seconds: float) -> None:
+            super().__init__(retries, seconds)
+            begun.wait()
+
+        def call(self, request: Any) -> Any:
+            used.append(self)
+            return super().call(request)
+
+    with open_object(str(long)) as file, ThreadPoolExecutor(8) as threads:
+        monkeypatch.setattr(files, "Patience", Noted)
+        starts = range(100_000, 900_000, 100_000)
+        assert len(list(threads.map(lambda start: file.pread(start, start + 9), starts))) == 8
+        assert len(used) == len(set(map(id, used))) == 8
