@@ -87,8 +87,15 @@ def locate_frames(
         found = yield from _locate(source, pixels, request_bytes if scan else None, problems)
     except Stop as stop:
         return Unlocatable(stop.why, stop.reason, "; ".join(problems) or None, pixels.frames)
+    _check(found, pixels)
     told = [*problems, *([found.problem] if found.problem else [])]
     return replace(found, problem="; ".join(told) or None)
+
+
+def _check(found: FrameRanges, pixels: PixelDescription) -> None:
+    """Hold each way of locating frames to what all of them promise."""
+    if found.frames != pixels.frames or found.byte_range(found.frames).stop > pixels.size:
+        raise AssertionError(f"{found.source}: other frames than the object can have")
 
 
 def _locate(

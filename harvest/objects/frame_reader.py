@@ -115,6 +115,11 @@ class FrameReader:
         return self._found.description
 
     @property
+    def deflated(self) -> bool:
+        """Whether the object's data set is deflated as a whole; raises `ObjectError`."""
+        return isinstance(self.file, InflatedFile) or self.description.deflated
+
+    @property
     def values(self) -> Columns:
         """What the header has of the attributes that were asked for; raises `ObjectError`.
 

@@ -14,12 +14,13 @@ from typing import Any, Final, NamedTuple
 from ..dicom.offsets import BASIC_OFFSET_REACH
 from ..dicom.walk import ITEM_HEAD_BYTES, item_head
 from ..errors import ErrorKind, ObjectError
-from ..frames import FrameRanges, PixelDescription
+from ..frames import PixelDescription
 from ..frames.written import basic_table, extended_table
 from ..store.ranged_file import RangedFile
 from .file import DicomFile, open_object
 from .frame_reader import FrameReader
-from .frame_table import Index, indexed
+from .frame_table import Index
+from .single_frames import use_index
 
 MOST_FRAMES_AHEAD: Final = 32
 MOST_AHEAD_BYTES: Final = 4 * 2**20
@@ -40,10 +41,8 @@ class IndexedFile(RangedFile):
 
     Parameters
     ----------
-    file
-        The object.
-    ranges
-        Where its frames lie, encapsulated.
+    reader
+        Of the object; it knows where its frames lie, encapsulated.
 
     Raises
     ------
@@ -52,13 +51,14 @@ class IndexedFile(RangedFile):
         Table, which has no place for frames of several fragments.
     """
 
-    def __init__(self, file: DicomFile, ranges: FrameRanges) -> None:
-        assert ranges.offsets is not None
-        assert ranges.lengths is not None
-        self.file = file
-        self.name = file.name
-        self._offsets, self._lengths = ranges.offsets, ranges.lengths
-        pixels = FrameReader(file, ranges).description
+    def __init__(self, reader: FrameReader) -> None:
+        assert isinstance(reader.file, DicomFile)
+        assert reader.ranges.offsets is not None
+        assert reader.ranges.lengths is not None
+        self.file = reader.file
+        self.name = reader.file.name
+        self._offsets, self._lengths = reader.ranges.offsets, reader.ranges.lengths
+        pixels = reader.description
         self._extended = self._offsets[-1] - pixels.first_fragment >= BASIC_OFFSET_REACH
         if self._extended:
             self._check_fragment(0)
@@ -198,5 +198,8 @@ def open(  # noqa: A001 - as io.open and gzip.open
     file = open_object(url, **source)
     if index is None:
         return file
-    ranges = indexed(index, file.name, file.size)
-    return file if ranges.offsets is None else IndexedFile(file, ranges)
+    reader = FrameReader(file)
+    use_index(reader, index)
+    if reader.deflated or reader.ranges.offsets is None:
+        return file
+    return IndexedFile(reader)

@@ -44,7 +44,7 @@ def use_index(reader: FrameReader, index: Index | None) -> None:
     HarvestError
         The index cannot be read, or does not know the object.
     """
-    if index is not None and not isinstance(reader.file, InflatedFile):
+    if index is not None and not reader.deflated:
         reader.ranges = indexed(index, reader.file.name, reader.file.size)
 
 
