@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,16 @@ def print_json(content: Any) -> None:
         content = dataclasses.asdict(content)
     # sys.stdout and not rich: a pipe gets exactly the document
     text = json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(_NUMBERS.sub(_on_one_line, text) + "\n")
+
+
+# no text of JSON has a line end in it
+_NUMBERS = re.compile(r"\[\n([^]\[{}\"]*)\n *\]")
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    """Write a list of numbers on one line, where an offset table may have thousands."""
+    return f"[{' '.join(numbers[1].split())}]"
 
 
 def _finite(content: Any) -> Any:

@@ -52,3 +52,19 @@ def test_a_terminal_obeys_no_value() -> None:
 def test_units() -> None:
     assert size_text(1_500_000) == "1.5 MB"
     assert (time_text(5), time_text(600), time_text(36_000)) == ("5 s", "10 min", "10.0 h")
+
+
+def test_a_list_of_numbers_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    content = {
+        "offsets": list(range(1000)),
+        "nested": [[1.5, None], [True]],
+        "texts": ["[1,\n 2]", "3"],
+        "empty": [],
+        "objects": [{"a": [-1e-9, 2]}],
+    }
+    print_json(content)
+    text = capsys.readouterr().out
+    assert json.loads(text) == content
+    assert ' "offsets": [0, 1, 2, 3, ' in text
+    assert '"a": [-1e-09, 2]' in text
+    assert len(text.splitlines()) == 17

@@ -125,7 +125,7 @@ def _flattened(elements: Any, depth: int = 0) -> Any:
             yield from _flattened(item, depth + 1)
 
 
-@main.command()
+@main.command(context_settings={"ignore_unknown_options": True})  # a number may be below zero
 @click.argument("url")
 @click.argument("x", type=int)
 @click.argument("y", type=int)

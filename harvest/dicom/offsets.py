@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from ..errors import ErrorKind, ObjectError
 from .elements import UNDEFINED
 from .header import Header
-from .walk import ITEM, PIXEL_GROUP, HeaderLimits, Walk
+from .walk import ITEM, ITEM_HEAD_BYTES, PIXEL_GROUP, HeaderLimits, Walk
 from .window import Missing, NeedMore, Window
 
 EXTENDED_OFFSET_TABLE: Final = 0x7FE00001
@@ -202,7 +202,7 @@ def _native(window: Window, area: PixelArea) -> Pixels:
 
 
 def _encapsulated(window: Window, header: Header, area: PixelArea, number_of_frames: int) -> Pixels:
-    if area.value + 8 > window.size:
+    if area.value + ITEM_HEAD_BYTES > window.size:
         return Pixels(
             OffsetTable.EMPTY,
             0,
@@ -217,7 +217,7 @@ def _encapsulated(window: Window, header: Header, area: PixelArea, number_of_fra
     kind, length, width = _kind(area, basic)
     problems = _table_problems(window, area, basic, length, width, number_of_frames)
     issues: tuple[PixelIssue, ...] = ()
-    if area.value + 8 + basic > window.size:
+    if area.value + ITEM_HEAD_BYTES + basic > window.size:
         issues = (PixelIssue(area.keyword, "ends_early"),)
     return Pixels(kind, length // width, "; ".join(problems) or None, area.value, issues)
 
@@ -244,7 +244,7 @@ def _table_problems(
         problems.append(f"{length} bytes are no whole number of entries")
     elif length and length // width != number_of_frames:
         problems.append(f"{length // width} entries for {number_of_frames} frames")
-    if area.value + 8 + basic > window.size:
+    if area.value + ITEM_HEAD_BYTES + basic > window.size:
         problems.append("the table goes past the object's end")
     if width == 4 and length and window.size - area.value > BASIC_OFFSET_REACH:
         problems.append("32-bit offsets for more than 4 GiB of pixels")

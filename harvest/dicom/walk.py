@@ -21,6 +21,8 @@ from .elements import EVERYTHING, NOTHING, UNDEFINED, DataSet, Element, Selectio
 from .window import Window
 
 ITEM: Final = 0xFFFEE000
+ITEM_HEAD_BYTES: Final = 8
+"""Of an item's tag and length (PS3.5 table 7.5-1)."""
 ITEM_DELIMITER: Final = 0xFFFEE00D
 SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 DELIMITER_GROUP: Final = 0xFFFE
@@ -173,8 +175,8 @@ class Walk:
     def item_header(self, position: int) -> tuple[int, int]:
         """Decode tag and length of the item or delimiter at `position`."""
         at = position - self._base
-        if at < 0 or at + 8 > len(self._segment):
-            self._segment, self._base = self._window.segment(position, 8)
+        if at < 0 or at + ITEM_HEAD_BYTES > len(self._segment):
+            self._segment, self._base = self._window.segment(position, ITEM_HEAD_BYTES)
             at = position - self._base
         group, element, length = self._implicit.unpack_from(self._segment, at)
         return group << 16 | element, length
@@ -516,11 +518,11 @@ class Walk:
         while True:
             self.count()
             tag, length = self.item_header(position)
-            position += 8
+            position += ITEM_HEAD_BYTES
             if tag == SEQUENCE_DELIMITER:
                 return position
             if tag != ITEM or length == UNDEFINED:
-                raise _malformed("a fragment was expected", position - 8)
+                raise _malformed("a fragment was expected", position - ITEM_HEAD_BYTES)
             position += length
 
     def _sequence(
@@ -535,13 +537,15 @@ class Walk:
         while end is None or position < end:
             self.count()
             tag, length = self.item_header(position)
-            position += 8
+            position += ITEM_HEAD_BYTES
             if tag == SEQUENCE_DELIMITER:
                 if end is not None and position != end:
-                    raise _malformed("a delimiter stands before its sequence's end", position - 8)
+                    raise _malformed(
+                        "a delimiter stands before its sequence's end", position - ITEM_HEAD_BYTES
+                    )
                 return tuple(items), position
             if tag != ITEM:
-                raise _malformed("an item was expected", position - 8)
+                raise _malformed("an item was expected", position - ITEM_HEAD_BYTES)
             stop = None if length == UNDEFINED else position + length
             if stop is not None:
                 self._check_bound(stop, end, position)
@@ -578,6 +582,11 @@ class Walk:
                 raise _malformed("an item or delimiter stands where an element should", position)
             position = self._step(header, level)
         return level.found, position
+
+
+def item_head(*, little_endian: bool) -> Struct:
+    """Return what reads the head of an item or delimiter: group, element and length."""
+    return (_LITTLE if little_endian else _BIG)[1]
 
 
 def holds_items(tag: int, vr: str | None, nested: Selection | None) -> bool:

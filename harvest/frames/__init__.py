@@ -2,7 +2,7 @@
 
 Pure: `locate_frames` asks for ranges of bytes and is sent them, whoever reads. In the order of
 their use: `description`, `asking`, `ranges`, `codecs`, `native`, `tables`, `tiff`, `scan`,
-`fragments`.
+`fragments`, `written`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .description import (
 from .fragments import join_fragments
 from .native import locate_native
 from .ranges import FrameRanges, FrameSource, Stop, Unlocatable, Why, Wrong
-from .scan import ITEM_HEAD, scan_frames
+from .scan import scan_frames
 from .tables import read_basic, read_extended
 from .tiff import has_directory, read_tiff
 
@@ -85,8 +85,15 @@ def locate_frames(
         found = yield from _locate(source, pixels, request_bytes if scan else None, problems)
     except Stop as stop:
         return Unlocatable(stop.why, stop.reason, "; ".join(problems) or None, pixels.frames)
+    _check(found, pixels)
     told = [*problems, *([found.problem] if found.problem else [])]
     return replace(found, problem="; ".join(told) or None)
+
+
+def _check(found: FrameRanges, pixels: PixelDescription) -> None:
+    """Hold each way of locating frames to what all of them promise."""
+    if found.frames != pixels.frames or found.byte_range(found.frames).stop > pixels.size:
+        raise AssertionError(f"{found.source}: other frames than the object can have")
 
 
 def _locate(
@@ -119,7 +126,7 @@ def _first_fragment(pixels: PixelDescription) -> int:
         raise Stop(Why.STREAM, "video has no boundaries between frames")
     if pixels.basic_bytes is None:
         raise Stop(Why.MALFORMED, "the Basic Offset Table's item is missing")
-    return pixels.value_offset + ITEM_HEAD + pixels.basic_bytes
+    return pixels.first_fragment
 
 
 def _only_frame(

@@ -47,7 +47,7 @@ _CODECS: Final = (
     (re.compile(r"4\.(94|95|204|205)"), Codec.ELSEWHERE),
     (re.compile(r"5"), Codec.RLE),
 )
-HEAD_BYTES: Final = {Codec.JPEG: 3, Codec.JPEG_2000: 12, Codec.JPEG_XL: 12, Codec.RLE: 64}
+MARKER_BYTES: Final = {Codec.JPEG: 3, Codec.JPEG_2000: 12, Codec.JPEG_XL: 12, Codec.RLE: 64}
 """How many bytes of a fragment tell whether it begins a frame; no entry where none do."""
 
 
@@ -73,7 +73,7 @@ def begins_frame(codec: Codec, head: bytes, segments: int | None = None) -> bool
     Parameters
     ----------
     codec
-        One that has an entry in `HEAD_BYTES`.
+        One that has an entry in `MARKER_BYTES`.
     head
         So many bytes of the fragment, or all that it has.
     segments

@@ -10,7 +10,7 @@ from ..dicom.header import Header
 from ..dicom.offsets import Span, find_pixel_area
 from ..dicom.tags import Attribute, parse_path
 from ..dicom.values import Encoding, Unfit, convert
-from ..dicom.walk import ITEM, HeaderLimits, Walk
+from ..dicom.walk import ITEM, ITEM_HEAD_BYTES, HeaderLimits, Walk
 from ..dicom.window import Missing, NeedMore, Window
 from .codecs import Codec, codec_of
 
@@ -79,9 +79,9 @@ class PixelDescription:
         return codec_of(self.transfer_syntax)
 
     @property
-    def order(self) -> str:
-        """Byte order as `struct` writes it."""
-        return "<" if self.little_endian else ">"
+    def first_fragment(self) -> int:
+        """Encapsulated: absolute offset of the first item behind the Basic Offset Table."""
+        return self.value_offset + ITEM_HEAD_BYTES + (self.basic_bytes or 0)
 
     @property
     def rle_segments(self) -> int | None:
@@ -141,7 +141,7 @@ def _place(window: Window, header: Header) -> dict[str, Any]:
     if area is None:
         return {}
     basic = None
-    if area.length == UNDEFINED and area.value + 8 <= window.size:
+    if area.length == UNDEFINED and area.value + ITEM_HEAD_BYTES <= window.size:
         walk = Walk(window, HeaderLimits(), little_endian=header.little_endian)
         tag, length = walk.item_header(area.value)
         basic = length if tag == ITEM and length != UNDEFINED else None

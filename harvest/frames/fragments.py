@@ -6,12 +6,9 @@ with one.
 
 from __future__ import annotations
 
-from struct import Struct
-
 from ..dicom.elements import UNDEFINED
-from ..dicom.walk import ITEM
+from ..dicom.walk import ITEM, ITEM_HEAD_BYTES, item_head
 from ..errors import ErrorKind, ObjectError
-from .scan import ITEM_HEAD
 
 
 def join_fragments(data: bytes, *, little_endian: bool = True) -> bytes:
@@ -29,15 +26,15 @@ def join_fragments(data: bytes, *, little_endian: bool = True) -> bytes:
     ObjectError
         ``malformed``: the range is not a number of whole items.
     """
-    unpack = Struct("<HHL" if little_endian else ">HHL").unpack_from
+    unpack = item_head(little_endian=little_endian).unpack_from
     parts = []
     position = 0
-    while position + ITEM_HEAD <= len(data):
+    while position + ITEM_HEAD_BYTES <= len(data):
         group, element, length = unpack(data, position)
-        stop = position + ITEM_HEAD + length
+        stop = position + ITEM_HEAD_BYTES + length
         if group << 16 | element != ITEM or length == UNDEFINED or stop > len(data):
             break
-        parts.append(data[position + ITEM_HEAD : stop])
+        parts.append(data[position + ITEM_HEAD_BYTES : stop])
         position = stop
     if position != len(data) or not parts:
         raise ObjectError(ErrorKind.MALFORMED, "the range of a frame is no number of whole items")

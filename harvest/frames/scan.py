@@ -11,19 +11,16 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from struct import Struct
 from typing import Final
 
 from ..dicom.asking import Asking
 from ..dicom.elements import UNDEFINED
-from ..dicom.walk import ITEM, SEQUENCE_DELIMITER
+from ..dicom.walk import ITEM, ITEM_HEAD_BYTES, SEQUENCE_DELIMITER, item_head
 from .asking import Source
-from .codecs import HEAD_BYTES, Codec, begins_frame
+from .codecs import MARKER_BYTES, Codec, begins_frame
 from .description import PixelDescription
 from .ranges import FrameRanges, FrameSource, Stop, Why
 
-ITEM_HEAD: Final = 8
-"""Bytes of an item's tag and length (PS3.5 table A.4-1)."""
 MOST_FRAGMENTS: Final = 2**22
 MOST_EMPTY_FRAGMENTS: Final = 2**16
 MOST_AT_ONCE: Final = 4 * 2**20
@@ -32,7 +29,7 @@ MOST_CHECKS: Final = 32
 """Requests for the fragments of one frame, while a table is checked."""
 _HOP_SHARE: Final = 512
 """A hop reads this part of the fragment that it hops over, so that short ones are seen, too."""
-_LEAST_HOP: Final = ITEM_HEAD + max(HEAD_BYTES.values())
+_LEAST_HOP: Final = ITEM_HEAD_BYTES + max(MARKER_BYTES.values())
 _MEASURED: Final = 16
 """Fragments whose sizes decide about the next range."""
 
@@ -54,7 +51,7 @@ class Items:
 def frame_beginnings(pixels: PixelDescription) -> Callable[[bytes], bool] | None:
     """Return what tells from the first bytes of a fragment whether it begins a frame, if any."""
     codec, segments = pixels.codec, pixels.rle_segments
-    if codec not in HEAD_BYTES:
+    if codec not in MARKER_BYTES:
         return None
     return lambda head: begins_frame(codec, head, segments)
 
@@ -109,7 +106,7 @@ def _first_items(items: Items, codec: Codec, frames: int) -> array[int]:
     marked = sum(items.begins)
     if count == frames and marked in (0, count):
         return items.starts
-    if codec not in HEAD_BYTES:
+    if codec not in MARKER_BYTES:
         raise Stop(
             Why.UNCLEAR,
             f"{count} fragments for {frames} frames, and no marker where a frame begins",
@@ -185,34 +182,35 @@ def walk_items(
     Stop
         There is no delimiter, or something else than items, or too many of them.
     """
-    item_head = Struct(f"{pixels.order}HHL").unpack_from
+    unpack = item_head(little_endian=pixels.little_endian).unpack_from
     begins = frame_beginnings(pixels)
-    head = HEAD_BYTES.get(pixels.codec, 0)
+    head = MARKER_BYTES.get(pixels.codec, 0)
     # in a scan short fragments may follow, in a check all that is needed is the item
-    hop = max(_LEAST_HOP, source.bridge // _HOP_SHARE) if most is None else ITEM_HEAD + head
+    hop = max(_LEAST_HOP, source.bridge // _HOP_SHARE) if most is None else ITEM_HEAD_BYTES + head
     stretch = _Stretch(source, expected, hop, keep=most is not None)
     asked, requests = source.asked, source.requests
     items = Items()
     position = start
     while True:
-        if position + ITEM_HEAD > source.size:
+        if position + ITEM_HEAD_BYTES > source.size:
             raise Stop(Why.TRUNCATED, "the object ends before its pixels' delimiter")
         at = position - stretch.base
-        if at + ITEM_HEAD > len(stretch.data):  # asked here: a call for each item would cost more
-            at = yield from stretch.reach(position, position + ITEM_HEAD)
-        group, element, length = item_head(stretch.data, at)
+        # asked here: a call for each item would cost more
+        if at + ITEM_HEAD_BYTES > len(stretch.data):
+            at = yield from stretch.reach(position, position + ITEM_HEAD_BYTES)
+        group, element, length = unpack(stretch.data, at)
         tag = group << 16 | element
         if tag == SEQUENCE_DELIMITER:
             items.end = position
             return items
-        stop = position + ITEM_HEAD + length
+        stop = position + ITEM_HEAD_BYTES + length
         _check_item(source, tag, length, position)
         if length:
             if begins is not None:
-                wanted = ITEM_HEAD + min(head, length)
+                wanted = ITEM_HEAD_BYTES + min(head, length)
                 if at + wanted > len(stretch.data):
                     at = yield from stretch.reach(position, position + wanted)
-                items.begins.append(begins(stretch.data[at + ITEM_HEAD : at + wanted]))
+                items.begins.append(begins(stretch.data[at + ITEM_HEAD_BYTES : at + wanted]))
             items.starts.append(position)
         else:
             items.empty += 1
@@ -224,7 +222,7 @@ def walk_items(
 def _check_item(source: Source, tag: int, length: int, position: int) -> None:
     if tag != ITEM or length == UNDEFINED:
         raise Stop(Why.MALFORMED, f"no fragment at offset {position}")
-    if position + ITEM_HEAD + length > source.size:
+    if position + ITEM_HEAD_BYTES + length > source.size:
         raise Stop(Why.TRUNCATED, "a fragment goes past the object's end")
 
 

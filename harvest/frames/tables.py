@@ -16,13 +16,13 @@ from typing import Final
 
 from ..dicom.asking import Asking
 from ..dicom.offsets import BASIC_OFFSET_REACH
-from ..dicom.walk import ITEM, SEQUENCE_DELIMITER
+from ..dicom.walk import ITEM, ITEM_HEAD_BYTES, SEQUENCE_DELIMITER, item_head
 from ..dicom.window import ByteRange
 from .asking import Source
-from .codecs import HEAD_BYTES
+from .codecs import MARKER_BYTES
 from .description import PixelDescription
 from .ranges import FrameRanges, FrameSource, Stop, Wrong
-from .scan import ITEM_HEAD, MOST_FRAGMENTS, frame_beginnings, frame_ranges, walk_items
+from .scan import MOST_FRAGMENTS, frame_beginnings, frame_ranges, walk_items
 
 LAST_FRAME_BYTES: Final = 2**20
 """Read at most to find the end of a frame of many fragments."""
@@ -54,10 +54,10 @@ def read_extended(
         raise Wrong("the extended table and its lengths differ in size")
     _check_count(table.length, 8, frames)
     spans = [ByteRange(span.offset, span.offset + span.length) for span in (table, table_lengths)]
-    if first + ITEM_HEAD > source.size:
+    if first + ITEM_HEAD_BYTES > source.size:
         raise Wrong("the extended table has entries where there are no fragments")
     # the first item lies close behind the tables: in one request with them
-    spans.append(ByteRange(first, first + ITEM_HEAD))
+    spans.append(ByteRange(first, first + ITEM_HEAD_BYTES))
     offsets, lengths, _ = yield from source.read_all(spans)
     entries = _numbers(offsets, "Q", pixels.little_endian)
     if entries[0]:
@@ -90,10 +90,10 @@ def read_basic(
     """
     length = pixels.basic_bytes or 0
     _check_count(length, 4, frames)
-    if first + ITEM_HEAD > source.size:
+    if first + ITEM_HEAD_BYTES > source.size:
         raise Wrong("the basic table goes past the object's end")
-    begin = pixels.value_offset + ITEM_HEAD
-    head = min(source.size, first + ITEM_HEAD + HEAD_BYTES.get(pixels.codec, 0))
+    begin = pixels.value_offset + ITEM_HEAD_BYTES
+    head = min(source.size, first + ITEM_HEAD_BYTES + MARKER_BYTES.get(pixels.codec, 0))
     # the first item is next to the table
     data, _ = yield from source.read_all([ByteRange(begin, first), ByteRange(first, head)])
     entries = _numbers(data, "L", pixels.little_endian)
@@ -139,7 +139,7 @@ def chained(
         raise Wrong(f"the {kind} table has a frame without bytes")
     if max(sizes) > source.size:
         raise Wrong(f"the {kind} table goes past the object's end")
-    ends = array("Q", (a + ITEM_HEAD + b + b % 2 for a, b in zip(starts, sizes, strict=True)))
+    ends = array("Q", (a + ITEM_HEAD_BYTES + b + b % 2 for a, b in zip(starts, sizes, strict=True)))
     if ends[-1] > source.size:
         raise Wrong(f"the {kind} table goes past the object's end")
     if starts[1:] != ends[:-1]:
@@ -148,7 +148,7 @@ def chained(
     chosen = sorted({0, last, *(last * each // (samples + 1) for each in range(1, samples + 1))})
     found = yield from _heads(source, pixels, [starts[each] for each in chosen] + [ends[-1]])
     for each, head in zip(chosen, found[:-1], strict=True):
-        if head != (ITEM, ends[each] - starts[each] - ITEM_HEAD):
+        if head != (ITEM, ends[each] - starts[each] - ITEM_HEAD_BYTES):
             raise Wrong(f"the {kind} table's entry for frame {each + 1} leads to no such fragment")
     if found[-1] not in (None, (SEQUENCE_DELIMITER, 0)):
         raise Wrong(f"more fragments than the {kind} table has frames")
@@ -166,11 +166,11 @@ def absolute(entries: array[int], first: int, size: int, kind: str) -> array[int
     if any(after < before for before, after in pairwise(entries)):
         raise Wrong(f"the {kind} table is not in ascending order")
     gaps = (after - before for before, after in pairwise(entries))
-    if any(gap <= ITEM_HEAD for gap in gaps):
+    if any(gap <= ITEM_HEAD_BYTES for gap in gaps):
         raise Wrong(f"the {kind} table has a frame without bytes")
     if any(entry % 2 for entry in entries):
         raise Wrong(f"the {kind} table has odd offsets")
-    if first + entries[-1] + ITEM_HEAD > size:
+    if first + entries[-1] + ITEM_HEAD_BYTES > size:
         raise Wrong(f"the {kind} table goes past the object's end")
     return array("Q", (first + entry for entry in entries))
 
@@ -224,7 +224,7 @@ def _confirm_basic(
     found = yield from _heads(source, pixels, [starts[each] for each in chosen])
     for each, head in zip(chosen, found, strict=True):
         stop = starts[each + 1] if each + 1 < len(starts) else source.size
-        if head is None or head[0] != ITEM or starts[each] + ITEM_HEAD + head[1] > stop:
+        if head is None or head[0] != ITEM or starts[each] + ITEM_HEAD_BYTES + head[1] > stop:
             raise Wrong(f"the basic table's entry for frame {each + 1} leads to no such fragment")
     last = starts[-1]
     try:
@@ -248,8 +248,8 @@ def _confirm_beginning(
     begins = frame_beginnings(pixels)
     if begins is None:
         return
-    start = first + ITEM_HEAD
-    head = yield from source.read(start, min(source.size, start + HEAD_BYTES[pixels.codec]))
+    start = first + ITEM_HEAD_BYTES
+    head = yield from source.read(start, min(source.size, start + MARKER_BYTES[pixels.codec]))
     if begins(head) and not marked:
         raise Wrong("the basic table's last entry leads to no beginning of a frame")
 
@@ -258,9 +258,9 @@ def _heads(
     source: Source, pixels: PixelDescription, positions: list[int]
 ) -> Asking[list[tuple[int, int] | None]]:
     """Read tag and length of items; None for one that would lie past the object's end."""
-    unpack = Struct(f"{pixels.order}HHL").unpack
-    inside = [each for each in positions if each + ITEM_HEAD <= source.size]
-    data = yield from source.read_all(ByteRange(each, each + ITEM_HEAD) for each in inside)
+    unpack = item_head(little_endian=pixels.little_endian).unpack
+    inside = [each for each in positions if each + ITEM_HEAD_BYTES <= source.size]
+    data = yield from source.read_all(ByteRange(each, each + ITEM_HEAD_BYTES) for each in inside)
     found: dict[int, tuple[int, int]] = {}
     for each, head in zip(inside, data, strict=True):
         group, element, length = unpack(head)

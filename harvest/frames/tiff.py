@@ -18,11 +18,12 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from ..dicom.asking import Asking
+from ..dicom.walk import ITEM_HEAD_BYTES
 from ..dicom.window import ByteRange
 from .asking import Source
 from .description import PixelDescription
 from .ranges import FrameRanges, FrameSource, Wrong
-from .scan import ITEM_HEAD, MOST_FRAGMENTS
+from .scan import MOST_FRAGMENTS
 from .tables import absolute, chained
 
 IMAGE_WIDTH: Final = 256
@@ -135,9 +136,9 @@ def read_tiff(
         for offsets, byte_counts in _tilings(directory, pixels, frames):
             tiles, sizes = yield from _read_numbers(source, offsets, byte_counts)
             order = sorted(range(frames), key=tiles.__getitem__)
-            if tiles[order[0]] != first + ITEM_HEAD:
+            if tiles[order[0]] != first + ITEM_HEAD_BYTES:
                 continue  # of other pixels: a smaller level of a pyramid, an icon
-            entries = array("Q", (tiles[each] - first - ITEM_HEAD for each in order))
+            entries = array("Q", (tiles[each] - first - ITEM_HEAD_BYTES for each in order))
             starts = absolute(entries, first, source.size, "tiff")
             lengths = [sizes[each] for each in order]
             return (yield from chained(source, pixels, FrameSource.TIFF, starts, lengths, SAMPLES))

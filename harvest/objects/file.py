@@ -17,16 +17,19 @@ from ..errors import ErrorKind, ObjectError
 from ..store import open_store
 from ..store.fetch import Fetch, Traffic
 from ..store.patience import Patience, RateLimit
-from ..store.protocol import Listed, ObjectStore, Ranged, Version
+from ..store.protocol import Ranged, Version
 from ..store.ranged_file import RangedFile
 from ..urls import ObjectUrl, parse_url
 
 FIRST_AHEAD_BYTES: Final = 16 * 2**10
 MOST_AHEAD_BYTES: Final = 2**20
+MOST_REQUEST_BYTES: Final = 16 * 2**20
+"""Longest request: a transport may give up on an answer that takes long as a whole."""
 HELD_BYTES: Final = 64 * 2**20
-"""Kept of what was read, beside the beginning of the object."""
+"""Kept of what was read, the beginning of the object and what was read last in any case."""
 RETRIES: Final = 3
 REQUEST_SECONDS: Final = 120.0
+"""For one request and its retries."""
 
 
 class DicomFile(RangedFile):
@@ -100,8 +103,15 @@ class DicomFile(RangedFile):
         """Body bytes of the answers so far."""
         return self._traffic.bytes_read
 
+    def close(self) -> None:
+        """Let go of what was read."""
+        self._held = _Held(b"")
+        super().close()
+
     def pread(self, start: int, stop: int) -> bytes:
-        """Read bytes `start` to `stop` by one request, if they are not known; for many threads.
+        """Read bytes `start` to `stop`, if they are not known; for many threads.
+
+        Longer ranges than `MOST_REQUEST_BYTES` take several requests.
 
         Raises
         ------
@@ -109,13 +119,16 @@ class DicomFile(RangedFile):
             The object cannot be read, or ends before.
         """
         known = self._held.read(start, stop)
-        if known is not None:
-            return known
-        self._fetch.patience = Patience(RETRIES, REQUEST_SECONDS)
-        data = self._fetch.get(start, stop)
-        if len(data) != stop - start:
+        return self._requested(start, stop) if known is None else known
+
+    def _requested(self, start: int, stop: int) -> bytes:
+        if stop > self.size:
             raise ObjectError(ErrorKind.TRUNCATED, "the object ends before the bytes asked for")
-        return data
+        pieces = []
+        for begin in range(start, stop, MOST_REQUEST_BYTES):
+            end = min(begin + MOST_REQUEST_BYTES, stop)
+            pieces.append(self._fetch.get(begin, end, Patience(RETRIES, REQUEST_SECONDS)))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def known(self, position: int) -> int:
         """Return how far bytes from a position on need no request."""
@@ -126,7 +139,7 @@ class DicomFile(RangedFile):
         return self._held.read(start, min(stop, self.size)) is not None
 
     def prefetch(self, start: int, stop: int) -> None:
-        """Read bytes `start` to `stop` by one request, to be read from memory then."""
+        """Read bytes `start` to `stop` as `pread` does, to be read from memory then."""
         stop = min(stop, self.size)
         if self._held.read(start, stop) is None:
             begin = min(self._held.reach(start), stop)
@@ -143,14 +156,13 @@ class DicomFile(RangedFile):
             self._ahead = min(2 * self._ahead, MOST_AHEAD_BYTES)
         else:
             self._ahead = FIRST_AHEAD_BYTES
-        wanted = min(max(stop, missing + self._ahead), self.size)
-        self._fetch.patience = Patience(RETRIES, REQUEST_SECONDS)
-        data = self._fetch.get(missing, wanted)
-        if len(data) != wanted - missing:
-            raise ObjectError(ErrorKind.TRUNCATED, "the answer is shorter than the range asked for")
+        wanted = max(stop, min(missing + self._ahead, self._held.next(missing, self.size)))
+        data = self._requested(missing, wanted)
         head = self._held.read(start, missing) if missing > start else b""
         assert head is not None
-        self._held.add(missing, data)
+        # who has read much at once has it, and goes on from its end
+        kept = data[-MOST_AHEAD_BYTES:]
+        self._held.add(wanted - len(kept), kept)
         return head + data[: stop - missing]
 
 
@@ -167,15 +179,9 @@ class _Bucket:
         self._url, self._source = url, source
 
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
-        """Read a range; see `ObjectStore.get`."""
-        return self._opened().get(key, start, stop, version)
-
-    def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
-        """List a bucket; see `ObjectStore.list`."""
-        return self._opened().list(prefix, after)
-
-    def _opened(self) -> ObjectStore:
-        return open_store(self._url, self._source, REQUEST_SECONDS)
+        """Read a range; see `Readable.get`."""
+        store = open_store(self._url, self._source, REQUEST_SECONDS)
+        return store.get(key, start, stop, version)
 
 
 class _Held:
@@ -185,55 +191,71 @@ class _Held:
         self._starts = [0]
         self._segments = [first]
         self._order: list[int] = []
+        self.bytes = len(first)
+        """In memory."""
         self.end = len(first)
         """Offset behind what was read last."""
 
-    def _find(self, position: int) -> tuple[int, bytes]:
-        index = bisect_right(self._starts, position) - 1
-        return self._starts[index], self._segments[index]
-
     def read(self, start: int, stop: int) -> bytes | None:
-        """Return bytes, None where they are not all in one piece."""
-        begun, segment = self._find(start)
-        return segment[start - begun : stop - begun] if stop <= begun + len(segment) else None
+        """Return bytes, None where they are not all known."""
+        parts = []
+        position = start
+        for begun, segment in self._from(start):
+            end = min(begun + len(segment), stop)
+            if begun > position or end < position:
+                return None
+            parts.append(segment[position - begun : end - begun])
+            if end == stop:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            position = end
+        return None
 
     def reach(self, position: int) -> int:
         """Return how far what is known goes without a gap from a position on."""
-        begun, segment = self._find(position)
-        return max(position, begun + len(segment))
+        for begun, segment in self._from(position):
+            if begun > position:
+                break
+            position = max(position, begun + len(segment))
+        return position
+
+    def next(self, position: int, otherwise: int) -> int:
+        """Return where the next known bytes begin behind a position."""
+        index = bisect_right(self._starts, position)
+        return self._starts[index] if index < len(self._starts) else otherwise
+
+    def _from(self, position: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the piece that a position may be in, and those behind it."""
+        for index in range(bisect_right(self._starts, position) - 1, len(self._starts)):
+            yield self._starts[index], self._segments[index]
 
     def add(self, start: int, data: bytes) -> None:
         """Keep bytes that go on from a known piece, or begin another; let the oldest go."""
-        begun, segment = self._find(start)
         self.end = start + len(data)
         index = bisect_right(self._starts, start)
+        # what is held twice goes once
+        while index < len(self._starts) and self._stop(index) <= self.end:
+            self._order.remove(self._starts[index])
+            self._drop(index)
+        begun, segment = self._starts[index - 1], self._segments[index - 1]
         if begun + len(segment) == start and len(segment) < MOST_AHEAD_BYTES:
             self._segments[index - 1] += data
         else:
             self._starts.insert(index, start)
             self._segments.insert(index, data)
             self._order.append(start)
-        while sum(map(len, self._segments)) > HELD_BYTES and len(self._order) > 1:
-            gone = self._starts.index(self._order.pop(0))
-            del self._starts[gone], self._segments[gone]
+        self.bytes += len(data)
+        while self.bytes > HELD_BYTES and len(self._order) > 1:
+            self._drop(self._starts.index(self._order.pop(0)))
+
+    def _stop(self, index: int) -> int:
+        return self._starts[index] + len(self._segments[index])
+
+    def _drop(self, index: int) -> None:
+        self.bytes -= len(self._segments[index])
+        del self._starts[index], self._segments[index]
 
 
 def open_object(url: str, **source: Any) -> DicomFile:
-    """Open an object as a file.
-
-    Parameters
-    ----------
-    url
-        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
-    **source
-        Keys of the config's ``source:`` section, such as ``endpoint``.
-
-    Raises
-    ------
-    ObjectError
-        What is wrong with the object.
-    ValueError
-        The URL or a key of `source` is wrong.
-    """
+    """Open an object as a file; see `harvest.open`."""
     parsed = parse_url(url)
     return DicomFile(parsed, source_of(parsed, source))

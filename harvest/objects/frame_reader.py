@@ -35,14 +35,13 @@ from ..frames import (
     locate_frames,
 )
 from .decoding import DECODING_ATTRIBUTES, FrameDecoder
-from .file import DicomFile
+from .file import MOST_REQUEST_BYTES, DicomFile
 from .inflated import InflatedFile
 
 GAP_BYTES: Final = 16 * 2**10
 """Frames with more between them are never read by one request."""
 MOST_WASTE: Final = 0.25
 """Bytes that one request reads in vain, by those that are wanted of it."""
-MOST_REQUEST_BYTES: Final = 16 * 2**20
 THREADS: Final = 8
 READER_LIMITS: Final = HeaderLimits(
     header_bytes=256 * 2**20, kept=20_000_000, kept_bytes=256 * 2**20
@@ -111,6 +110,11 @@ class FrameReader:
     def description(self) -> PixelDescription:
         """What the header tells of the frames; raises `ObjectError`."""
         return self._found.description
+
+    @property
+    def deflated(self) -> bool:
+        """Whether the object's data set is deflated as a whole; raises `ObjectError`."""
+        return isinstance(self.file, InflatedFile) or self.description.deflated
 
     @property
     def values(self) -> Columns:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate
-from struct import pack
 from typing import Any, Final, NamedTuple
 
 from ..dicom.offsets import BASIC_OFFSET_REACH
-from ..dicom.walk import ITEM
-from ..frames import FrameRanges
+from ..dicom.walk import ITEM_HEAD_BYTES, item_head
+from ..errors import ErrorKind, ObjectError
+from ..frames import PixelDescription
+from ..frames.written import basic_table, extended_table
 from ..store.ranged_file import RangedFile
 from .file import DicomFile, open_object
 from .frame_reader import FrameReader
-from .frame_table import Index, indexed
+from .frame_table import Index
+from .single_frames import use_index
 
-ITEM_HEAD_BYTES: Final = 8
 MOST_FRAMES_AHEAD: Final = 32
 MOST_AHEAD_BYTES: Final = 4 * 2**20
 
@@ -40,19 +41,28 @@ class IndexedFile(RangedFile):
 
     Parameters
     ----------
-    file
-        The object.
-    ranges
-        Where its frames lie, encapsulated.
+    reader
+        Of the object; it knows where its frames lie, encapsulated.
+
+    Raises
+    ------
+    ObjectError
+        The object cannot be read, from `read` too; ``unsupported``: it takes an Extended Offset
+        Table, which has no place for frames of several fragments.
     """
 
-    def __init__(self, file: DicomFile, ranges: FrameRanges) -> None:
-        assert ranges.offsets is not None
-        assert ranges.lengths is not None
-        self.file = file
-        self.name = file.name
-        self._offsets, self._lengths = ranges.offsets, ranges.lengths
-        self._pieces = _pieces(file, FrameReader(file, ranges))
+    def __init__(self, reader: FrameReader) -> None:
+        assert isinstance(reader.file, DicomFile)
+        assert reader.ranges.offsets is not None
+        assert reader.ranges.lengths is not None
+        self.file = reader.file
+        self.name = reader.file.name
+        self._offsets, self._lengths = reader.ranges.offsets, reader.ranges.lengths
+        pixels = reader.description
+        self._extended = self._offsets[-1] - pixels.first_fragment >= BASIC_OFFSET_REACH
+        if self._extended:
+            self._check_fragment(0)
+        self._pieces = self._put_together(pixels)
         self._starts = [0, *accumulate(piece.length for piece in self._pieces)]
         super().__init__(self._bytes, self._starts.pop())
         self._begun = self._frame = -2
@@ -84,6 +94,20 @@ class IndexedFile(RangedFile):
             start += length
         return b"".join(parts)
 
+    def _put_together(self, pixels: PixelDescription) -> list[_Piece]:
+        """Put the object together with its table instead of those that it has, if any."""
+        first = pixels.first_fragment
+        relative = [offset - first for offset in self._offsets]
+        lengths = [length - ITEM_HEAD_BYTES for length in self._lengths]
+        extended = extended_table(relative, lengths) if self._extended else b""
+        element = self.file.pread(pixels.value_offset - 12, pixels.value_offset)
+        put_in = extended + element + basic_table([] if self._extended else relative)
+        return [
+            _Piece(0, pixels.header_end, None),
+            _Piece(0, len(put_in), put_in),
+            _Piece(first, self.file.size - first, None),
+        ]
+
     def _part(self, piece: _Piece, at: int, length: int) -> bytes:
         if piece.data is not None:
             return piece.data[at : at + length]
@@ -101,9 +125,23 @@ class IndexedFile(RangedFile):
             self._prefetch(frame)
         # who looks only whether another fragment follows does not read the next frame
         if start + length > self._offsets[frame] + ITEM_HEAD_BYTES:
+            if self._extended:
+                self._check_fragment(frame)
             if frame not in (self._frame, self._frame + 1):
                 self._begun = frame
             self._frame = frame
+
+    def _check_fragment(self, frame: int) -> None:
+        """Check that a frame is one fragment; an index does not tell how many it has."""
+        start = self._offsets[frame]
+        head = self.file.pread(start, start + ITEM_HEAD_BYTES)
+        _, _, length = item_head(little_endian=True).unpack(head)
+        if ITEM_HEAD_BYTES + length != self._lengths[frame]:
+            raise ObjectError(
+                ErrorKind.UNSUPPORTED,
+                "no offset table reaches beyond 4 GiB of frames that are several fragments: read "
+                "them with harvest.read_frames",
+            )
 
     def _prefetch(self, frame: int) -> None:
         if frame in (self._frame, self._frame + 1):
@@ -119,34 +157,6 @@ class IndexedFile(RangedFile):
             stop = end
         # the next item's head, too: who reads a frame looks there
         self.file.prefetch(start, stop + ITEM_HEAD_BYTES)
-
-
-def _pieces(file: DicomFile, reader: FrameReader) -> list[_Piece]:
-    """Put the object together with its table instead of those that it has, if any."""
-    pixels, ranges = reader.description, reader.ranges
-    assert ranges.offsets is not None
-    assert ranges.lengths is not None
-    first = pixels.value_offset + ITEM_HEAD_BYTES + (pixels.basic_bytes or 0)
-    relative = [offset - first for offset in ranges.offsets]
-    count = len(relative)
-    before = pixels.header_end
-    element = file.pread(pixels.value_offset - 12, pixels.value_offset)
-    if max(relative, default=0) < BASIC_OFFSET_REACH:
-        extended = b""
-        table = pack(f"<HHL{count}L", ITEM >> 16, ITEM & 0xFFFF, 4 * count, *relative)
-    else:
-        values = [length - ITEM_HEAD_BYTES for length in ranges.lengths]
-        extended = b"".join(
-            pack(f"<HH2sHL{count}Q", 0x7FE0, number, b"OV", 0, 8 * count, *numbers)
-            for number, numbers in ((1, relative), (2, values))
-        )
-        table = pack("<HHL", ITEM >> 16, ITEM & 0xFFFF, 0)
-    put_in = extended + element + table
-    return [
-        _Piece(0, before, None),
-        _Piece(0, len(put_in), put_in),
-        _Piece(first, file.size - first, None),
-    ]
 
 
 def open(  # noqa: A001 - as io.open and gzip.open
@@ -178,9 +188,18 @@ def open(  # noqa: A001 - as io.open and gzip.open
         The index cannot be read, or does not know the object.
     ValueError
         The URL or a key of `source` is wrong.
+
+    See Also
+    --------
+    read : The header alone, for people.
+    read_frames : Decoded frames, neighbours by one request.
+    read_region : A part of a slide.
     """
     file = open_object(url, **source)
     if index is None:
         return file
-    ranges = indexed(index, file.name, file.size)
-    return file if ranges.offsets is None else IndexedFile(file, ranges)
+    reader = FrameReader(file)
+    use_index(reader, index)
+    if reader.deflated or reader.ranges.offsets is None:
+        return file
+    return IndexedFile(reader)

@@ -103,4 +103,5 @@ def _inflate(data: bytes) -> bytes:
     if not inflater.eof:
         raise ObjectError(ErrorKind.TRUNCATED, "the deflated data set ends early")
     plain = ExplicitVRLittleEndian.encode().ljust(syntax.length, b"\0")
-    return data[: syntax.offset] + plain + data[syntax.offset + syntax.length : begin] + inflated
+    behind = data[syntax.offset + syntax.length : begin]
+    return b"".join((data[: syntax.offset], plain, behind, inflated))

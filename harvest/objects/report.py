@@ -80,6 +80,11 @@ def read(url: str, **source: Any) -> ObjectReport:
         What is wrong with the object.
     ValueError
         The URL or a key of `source` is wrong.
+
+    See Also
+    --------
+    open : The object as a file, for pydicom and highdicom.
+    run : The headers of a whole cohort, as tables.
     """
     parsed = parse_url(url)
     settings = source_of(parsed, source)

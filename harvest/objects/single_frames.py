@@ -21,32 +21,31 @@ def open_frames(
 
     Parameters
     ----------
-    url
-        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
-    index
-        A frame index; see `read_frames`.
+    url, index, **source
+        As of `read_frames`, which tells what is raised, too.
     wanted
         Attributes to be read besides, as a profile names them.
-    **source
-        Keys of the config's ``source:`` section, such as ``endpoint``.
-
-    Raises
-    ------
-    ObjectError
-        What is wrong with the object.
-    HarvestError
-        The index cannot be read, or does not know the object.
-    ValueError
-        The URL or a key of `source` is wrong.
     """
     file = open_object(url, **source)
     reader = FrameReader(file, wanted=wanted)
     if reader.description.deflated:
-        # no index leads into it
         return FrameReader(InflatedFile(file), wanted=wanted)
-    if index is not None:
-        reader.ranges = indexed(index, file.name, file.size)
+    use_index(reader, index)
     return reader
+
+
+def use_index(reader: FrameReader, index: Index | None) -> None:
+    """Let an index tell where frames lie, if there is one; none leads into a deflated object.
+
+    Raises
+    ------
+    ObjectError
+        The object is another than the index saw, or its frames have no place.
+    HarvestError
+        The index cannot be read, or does not know the object.
+    """
+    if index is not None and not reader.deflated:
+        reader.ranges = indexed(index, reader.file.name, reader.file.size)
 
 
 def read_frames(
@@ -82,6 +81,12 @@ def read_frames(
         The index cannot be read, or does not know the object; or no decoder is installed.
     ValueError
         The URL or a key of `source` is wrong.
+
+    See Also
+    --------
+    open : The object as a file, for pydicom and highdicom.
+    dask_array : All frames, each read when it is computed.
+    read_region, read_segments : What knows where the pixels of frames belong.
     """
     wanted = [numbers] if isinstance(numbers, int) else numbers
     return open_frames(url, index, **source).frames(wanted)

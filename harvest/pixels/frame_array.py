@@ -143,6 +143,11 @@ def dask_array(
         What is wrong with the object; ``changed``, when it is computed, where it was replaced.
     ValueError
         The URL or a key of `source` is wrong.
+
+    See Also
+    --------
+    read_frames : Some frames, at once.
+    read_region : A part of a slide, at once.
     """
     readers, _ = level_readers(url, level=level, optical_path=optical_path, index=index, **source)
     stored: _Frames | _Matrix

@@ -178,6 +178,11 @@ def read_segments(
         What is wrong with the object; ``unsupported`` where it is no segmentation.
     ValueError
         The URL or a key of `source` is wrong.
+
+    See Also
+    --------
+    open_segmentation : To see first which segments there are.
+    dask_array : All frames of a segmentation, whatever is in them.
     """
     return open_segmentation(url, index=index, **source).read(segments)
 

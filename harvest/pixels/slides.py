@@ -18,9 +18,9 @@ from ..config import source_of
 from ..errors import ErrorKind, HarvestError, ObjectError
 from ..objects.file import DicomFile
 from ..objects.frame_reader import THREADS, FrameReader
-from ..objects.frame_table import Index, indexed
+from ..objects.frame_table import Index
 from ..objects.inflated import InflatedFile
-from ..objects.single_frames import open_frames
+from ..objects.single_frames import open_frames, use_index
 from ..plan.listing import list_prefix
 from ..urls import ObjectUrl, parse_url
 from .tiles import TILE_ATTRIBUTES, TileLayout, Tiles, layout_of
@@ -160,7 +160,7 @@ class PixelMatrix:
         if not inside or width < 1 or height < 1:
             raise ValueError(
                 f"a region of {width} x {height} pixels at ({x}, {y}) does not lie inside the "
-                f"matrix of {columns} x {rows} pixels (columns x rows)"
+                f"matrix of {columns} x {rows} pixels (columns x rows), which begins at (0, 0)"
             )
 
     def _decoded(self, tiles: Tiles) -> Iterator[Pixels]:
@@ -264,10 +264,8 @@ def level_readers(
         return [_opened(url, source, index)], []
     found = _series(parsed, source)
     readers = _chosen(_level(_images(found), level, url), optical_path)
-    if index is not None:
-        for reader in readers:
-            if not reader.description.deflated:  # no index leads into it
-                reader.ranges = indexed(index, reader.file.name, reader.file.size)
+    for reader in readers:
+        use_index(reader, index)
     return readers, [reader for reader in found if reader not in readers]
 
 
@@ -322,6 +320,12 @@ def read_region(
         index cannot be read, or does not know the object.
     ObjectError
         What is wrong with an object.
+
+    See Also
+    --------
+    open_slide : For many regions: headers and offset tables are read once.
+    dask_array : The whole level, each tile read when it is computed.
+    read_frames : Tiles by the numbers of their frames.
     """
     matrix = open_slide(url, level=level, optical_path=optical_path, index=index, **source)
     return matrix.region(x, y, width, height, optical_path=optical_path, focal_plane=focal_plane)

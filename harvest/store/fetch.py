@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import ErrorKind, ObjectError
 from .faults import unavailable
 from .patience import Patience, RateLimit
-from .protocol import EmptyObject, ObjectStore, Ranged, Version, unquoted
+from .protocol import EmptyObject, Ranged, Readable, Version, unquoted
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Fetch:
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: Readable,
         key: str,
         etag: str | None,
         size: int | None,
@@ -77,7 +77,7 @@ class Fetch:
             self.size, self.first = size, b""
             return
         try:
-            answer = self._get(0, length)
+            answer = self._get(0, length, patience)
         except EmptyObject:
             raise ObjectError(ErrorKind.NOT_DICOM, "the object has no bytes") from None
         self.version = answer.version
@@ -85,24 +85,29 @@ class Fetch:
         traffic.etag = self._etag = unquoted(answer.version.etag)
         self.first = answer.data
 
-    def get(self, start: int, stop: int) -> bytes:
-        """Read bytes `start` to `stop` of the same state of the object; raises `ObjectError`."""
-        return self._get(start, stop).data
+    def get(self, start: int, stop: int, patience: Patience | None = None) -> bytes:
+        """Read bytes `start` to `stop` of the same state of the object; raises `ObjectError`.
 
-    def _get(self, start: int, stop: int) -> Ranged:
+        Many threads may read, each with a patience of its own.
+        """
+        return self._get(start, stop, patience or self.patience).data
+
+    def _get(self, start: int, stop: int, patience: Patience) -> Ranged:
         def request() -> Ranged:
-            self.patience.excuse(self._rate.wait())
+            patience.excuse(self._rate.wait())
             self.traffic.requests += 1
             found = self._store.get(self._key, start, stop, self.version)
             self._check_size(found)
             return found
 
-        answer = self.patience.call(request)
+        answer = patience.call(request)
         self.traffic.bytes_read += len(answer.data)
         return answer
 
     def _check_size(self, answer: Ranged) -> None:
         """Check that one state of the object has one size."""
-        same = self._etag is not None and self._etag == unquoted(answer.version.etag)
+        same = self.version is not None or (
+            self._etag is not None and self._etag == unquoted(answer.version.etag)
+        )
         if same and self._size is not None and self._size != answer.size:
             raise unavailable("the answer tells another size of the same object")

@@ -44,12 +44,8 @@ class EmptyObject(Exception):
     """The object has no bytes, so that no range of it can be served."""
 
 
-class ObjectStore(Protocol):
-    """One bucket, or the local files.
-
-    Both methods raise `ObjectError`: ``not_found``, ``denied``, ``changed``, or ``unavailable``
-    where trying again may help. No method retries.
-    """
+class Readable(Protocol):
+    """What objects are read from; see `ObjectStore`."""
 
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
         """Read bytes `start` to `stop` in one request.
@@ -72,6 +68,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+
+class Listable(Protocol):
+    """What tells which objects it has; see `ObjectStore`."""
+
     def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
         """List the objects whose keys begin with `prefix`, in key order, page by page.
 
@@ -83,6 +83,14 @@ class ObjectStore(Protocol):
             Begin behind this key.
         """
         ...
+
+
+class ObjectStore(Readable, Listable, Protocol):
+    """One bucket, or the local files.
+
+    Every method raises `ObjectError`: ``not_found``, ``denied``, ``changed``, or ``unavailable``
+    where trying again may help. No method retries.
+    """
 
 
 class WritableBucket(ObjectStore, Protocol):

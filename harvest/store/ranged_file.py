@@ -27,15 +27,21 @@ class RangedFile(io.RawIOBase):
 
     def readable(self) -> bool:
         """Tell that it can be read."""
+        self._check_open()
         return True
 
     def seekable(self) -> bool:
         """Tell that it can be sought."""
+        self._check_open()
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move, without a request; see `io.IOBase.seek`."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        self._check_open()
+        bases = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
+        if whence not in bases:
+            raise ValueError(f"whence is {whence}, and none of 0, 1, 2")
+        base = bases[whence]
         if base + offset < 0:
             raise ValueError(f"position {base + offset} lies before the file")
         self._position = base + offset
@@ -43,6 +49,7 @@ class RangedFile(io.RawIOBase):
 
     def tell(self) -> int:
         """Return the position."""
+        self._check_open()
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
@@ -53,8 +60,7 @@ class RangedFile(io.RawIOBase):
         size
             Bytes; all that are left where it is negative or None.
         """
-        if self.closed:
-            raise ValueError("the file is closed")
+        self._check_open()
         start = self._position
         stop = self.size if size is None or size < 0 else min(start + size, self.size)
         if stop <= start:
@@ -73,3 +79,7 @@ class RangedFile(io.RawIOBase):
         data = self.read(len(view))
         view[: len(data)] = data
         return len(data)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("the file is closed")

@@ -91,7 +91,7 @@ class Boto3Store:
         self._client = client
 
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
-        """Read a range; see `ObjectStore.get`."""
+        """Read a range; see `Readable.get`."""
         pin = {"IfMatch": version.etag} if version is not None and version.etag else {}
         try:
             answer = self._client.get_object(
@@ -108,7 +108,7 @@ class Boto3Store:
         return Ranged(data, size, found)
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
-        """List objects; see `ObjectStore.list`."""
+        """List objects; see `Listable.list`."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=prefix, StartAfter=after or ""
         )

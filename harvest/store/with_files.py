@@ -18,7 +18,7 @@ class FileStore:
     """The local file system; keys are absolute paths."""
 
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
-        """Read a range; see `ObjectStore.get`."""
+        """Read a range; see `Readable.get`."""
         try:
             # a pipe or a device would keep the reader waiting
             descriptor = os.open(key, os.O_RDONLY | os.O_NONBLOCK)
@@ -44,7 +44,7 @@ class FileStore:
         return Ranged(data, status.st_size, found)
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
-        """List files below a folder, or the one file that `prefix` is; see `ObjectStore.list`."""
+        """List files below a folder, or the one file that `prefix` is; see `Listable.list`."""
         if os.path.isfile(prefix):
             yield [_listed(prefix)]
             return

@@ -137,7 +137,7 @@ class GoogleStore:
         self._timeout = timeout
 
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
-        """Read a range; see `ObjectStore.get`."""
+        """Read a range; see `Readable.get`."""
         url = f"{self._endpoint}/download/storage/v1/b/{self._bucket}/o/{quote(key, safe='')}"
         parameters = {"alt": "media"}
         if version is not None and version.generation is not None:
@@ -166,7 +166,7 @@ class GoogleStore:
         return Ranged(data, size, found)
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
-        """List objects; see `ObjectStore.list`."""
+        """List objects; see `Listable.list`."""
         blobs = self._client.list_blobs(
             self._bucket,
             prefix=prefix,

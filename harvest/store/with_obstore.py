@@ -131,7 +131,7 @@ class ObstoreStore:
         self._google = isinstance(store, GCSStore)
 
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
-        """Read a range; see `ObjectStore.get`."""
+        """Read a range; see `Readable.get`."""
         options: GetOptions = {"range": (start, stop)}
         if version is not None and version.generation is not None:
             options["version"] = version.generation
@@ -159,7 +159,7 @@ class ObstoreStore:
             raise _translated(error, pinned=False) from None
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
-        """List objects; see `ObjectStore.list`."""
+        """List objects; see `Listable.list`."""
         # obstore takes a page of HTML for an empty page of a listing, and so for its end: an end
         # that may be such a one is believed when there is nothing behind it at a second look
         listed = looks = 0

@@ -28,7 +28,7 @@ from ..frames import (
 from ..store import open_store
 from ..store.fetch import Fetch, Traffic
 from ..store.patience import Patience, RateLimit
-from ..store.protocol import ObjectStore
+from ..store.protocol import Readable
 from ..table.rows import Located, Planned
 from ..urls import ObjectUrl, parse_url
 
@@ -92,7 +92,7 @@ class ObjectReader:
         self._source = source
         self._retries = retries
         self._object_seconds = object_seconds
-        self._stores: dict[tuple[str, str], ObjectStore] = {}
+        self._stores: dict[tuple[str, str], Readable] = {}
         self.rate = rate
         self.limits = limits
         self.whole = whole
@@ -124,7 +124,7 @@ class ObjectReader:
             self.ranges.guess(planned.subject),
         )
 
-    def store(self, url: ObjectUrl) -> ObjectStore:
+    def store(self, url: ObjectUrl) -> Readable:
         """Open the bucket of a URL."""
         known = self._stores.get(url[:2])
         if known is None:

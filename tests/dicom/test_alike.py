@@ -29,7 +29,7 @@ from harvest.dicom.values import Encoding, NotPlain, Unfit, convert, plain_conve
 from harvest.dicom.walk import HeaderLimits
 from harvest.errors import ErrorKind, ObjectError
 from harvest.store.patience import RateLimit
-from harvest.store.protocol import Listed, Ranged, Version
+from harvest.store.protocol import Ranged, Version
 from harvest.table.parts import table_of
 from harvest.table.rows import Planned, Row
 from harvest.table.schema import instances_schema
@@ -91,9 +91,6 @@ class Memory:
     def get(self, key: str, start: int, stop: int, version: Version | None) -> Ranged:
         data = self._objects[int(key.rpartition("/")[2])]
         return Ranged(data[start:stop], len(data), Version('"e"'))
-
-    def list(self, prefix: str, after: str | None = None) -> Iterator[list[Listed]]:
-        raise NotImplementedError
 
 
 class Fixed(FirstRanges):

@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 from pydicom.encaps import generate_frames
 
+from harvest.dicom.asking import Answering
 from harvest.dicom.first_ranges import BRIDGED_BYTES
-from harvest.frames import FrameSource, PixelDescription, Why
+from harvest.frames import (
+    FrameRanges,
+    FrameSource,
+    PixelDescription,
+    Why,
+    locate_frames,
+)
 from harvest.frames.scan import MOST_AT_ONCE, MOST_CHECKS, MOST_EMPTY_FRAGMENTS
 from tests.support.build import (
     BIG,
@@ -294,3 +301,20 @@ def test_no_mutated_object_hangs_or_is_read_twice(seed: int) -> None:
         data[at] = chance.choice([0, 1, 8, 0x7F, 0xD8, 0xE0, 0xFE, 0xFF])
     located = locate(bytes(data), request_bytes=chance.choice([10, 200, BRIDGED_BYTES]))
     assert located.bytes_asked <= len(data)
+
+
+@pytest.mark.parametrize(("frames", "first"), [(1, 0), (2, 60), (2, 0)])
+def test_no_way_finds_frames_that_an_object_cannot_have(
+    monkeypatch: pytest.MonkeyPatch, frames: int, first: int
+) -> None:
+    """That is a bug, and is told as one."""
+    pixels = PixelDescription(
+        size=100, transfer_syntax=None, keyword="PixelData", frames=2, value_length=100
+    )
+    wrong = FrameRanges(FrameSource.NATIVE, frames, first_offset=first, frame_bits=400)
+    monkeypatch.setattr("harvest.frames.locate_native", lambda *_: wrong)
+    if (frames, first) == (2, 0):
+        assert Answering(locate_frames(pixels, scan=True)).found == wrong
+        return
+    with pytest.raises(AssertionError, match="native"):
+        Answering(locate_frames(pixels, scan=True))

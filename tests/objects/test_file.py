@@ -6,6 +6,8 @@ import io
 import os
 import pickle
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ import pytest
 import harvest
 from harvest.dicom.first_ranges import FIRST_RANGE_BYTES
 from harvest.errors import ErrorKind, ObjectError
+from harvest.objects import file as files
+from harvest.objects.file import HELD_BYTES, MOST_AHEAD_BYTES, MOST_REQUEST_BYTES, open_object
+from harvest.store.patience import Patience
 from tests import conftest
-from tests.faults.proxy import Gate
+from tests.faults.proxy import Gate, stalled
 from tests.lab.laboratory import Lab
 
 
@@ -150,3 +155,117 @@ def test_what_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     assert caught.value.kind == ErrorKind.NOT_FOUND
     with pytest.raises(ValueError, match="endpoint"):
         harvest.open("s3://bucket/key", endpoint="nonsense")
+
+
+def test_a_long_read_is_several_requests(
+    lab: Lab, s3_gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None takes longer because the object is long, and one that fails is asked for by itself."""
+    path = tmp_path / "object"
+    path.write_bytes(content := random.Random(2).randbytes(2 * MOST_REQUEST_BYTES + 100_000))
+    conftest.put(lab, "idc-open-data", {"file/longer": path})
+    url, source = "s3://idc-open-data/file/longer", {"endpoint": s3_gate.url}
+    with open_object(url, **source) as file:
+        assert file.read() == content
+        assert file.requests == len(s3_gate.seen) == 1 + 3
+    monkeypatch.setattr(files, "REQUEST_SECONDS", 4.0)
+    with open_object(url, **source) as file:
+        s3_gate.seen.clear()
+        s3_gate.only = "file/longer"
+        s3_gate.on_request = lambda number: s3_gate.faults.extend([stalled] * (number == 0))
+        assert file.pread(0, file.size) == content
+        ranges = [each.headers["range"] for each in s3_gate.seen]
+    assert len(ranges) == 3 + 1
+    assert len(set(ranges)) == 3
+
+
+def test_what_is_held_has_a_bound_and_goes_when_the_file_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(bytes(100_000_000))
+    file = open_object(str(path))
+    for size in (10, 30_000_000, 1_000, -1):
+        file.read(size)
+        assert file._held.bytes <= 4 * MOST_AHEAD_BYTES
+    file.seek(0)
+    while file.read(500_000):
+        assert file._held.bytes == sum(map(len, file._held._segments)) <= HELD_BYTES
+    assert file._held.bytes > HELD_BYTES / 2
+    file.close()
+    assert file._held.bytes == 0
+
+
+def test_reading_behind_the_end_asks_for_nothing(long: Path) -> None:
+    with open_object(str(long)) as file:
+        with pytest.raises(ObjectError) as caught:
+            file.pread(2_999_990, 3_000_001)
+        assert caught.value.kind == ErrorKind.TRUNCATED
+        assert file.requests == 1
+
+
+def test_another_process_is_told_of_another_size_of_the_same_state(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "RETRIES", 0)
+    file = open_object(str(long))
+    remade, (url, source, first, (version, size)) = file.__reduce__()
+    with pytest.raises(ObjectError) as caught:
+        remade(url, source, first, (version, size + 1)).read(10)
+    assert caught.value.kind == ErrorKind.UNAVAILABLE
+
+
+def test_a_wrong_whence_and_a_closed_file_are_as_those_of_io(long: Path) -> None:
+    file, expected = harvest.open(str(long)), io.BytesIO()
+    for each in (file, expected):
+        with pytest.raises(ValueError, match="3"):
+            each.seek(0, 3)
+        each.close()
+        for method in (each.seek, each.read):
+            with pytest.raises(ValueError, match="closed"):
+                method(0)
+        for asked in (each.tell, each.readable, each.seekable):
+            with pytest.raises(ValueError, match="closed"):
+                asked()
+
+
+def test_what_is_known_in_several_pieces_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(content := random.Random(3).randbytes(12_000_000))
+    with open_object(str(path)) as file:
+        while file.tell() < 9_000_000:
+            file.read(300_000)
+        requests, read = file.requests, file.bytes_read
+        for border in range(2_000, 9_000_000, 1_000):
+            file.seek(border - 1_000)
+            assert file.read(2_000) == content[border - 1_000 : border + 1_000]
+        assert file.pread(10, 9_000_000) == content[10:9_000_000]
+        assert (file.requests, file.bytes_read) == (requests, read)
+        assert file._held.bytes == read
+        file.seek(10_000_000)
+        file.read(10)
+        file.seek(9_500_000)
+        file.read(2_000_000)
+        assert file._held.bytes == sum(map(len, file._held._segments))
+        assert len(file._held._starts) == len(set(file._held._starts))
+
+
+def test_many_threads_have_each_their_own_patience(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that begins a request forgives no fault of another's."""
+    begun = threading.Barrier(8)
+    used: list[Patience] = []
+
+    class Noted(Patience):
+        def __init__(self, retries: int, seconds: float) -> None:
+            super().__init__(retries, seconds)
+            begun.wait()
+
+        def call(self, request: Any) -> Any:
+            used.append(self)
+            return super().call(request)
+
+    with open_object(str(long)) as file, ThreadPoolExecutor(8) as threads:
+        monkeypatch.setattr(files, "Patience", Noted)
+        starts = range(100_000, 900_000, 100_000)
+        assert len(list(threads.map(lambda start: file.pread(start, start + 9), starts))) == 8
+        assert len(used) == len(set(map(id, used))) == 8

@@ -17,7 +17,9 @@ from pydicom.uid import JPEGBaseline8Bit
 
 import harvest
 from harvest.cli import main
-from harvest.errors import HarvestError
+from harvest.errors import ErrorKind, HarvestError, ObjectError
+from harvest.objects import indexed_file
+from harvest.objects.frame_reader import FrameReader
 from tests import conftest
 from tests.faults.proxy import Gate
 from tests.lab.laboratory import Lab
@@ -35,7 +37,7 @@ def jpeg(number: int, side: int = 64) -> bytes:
     return held.getvalue()
 
 
-def slide(path: Path, table: str, lab: Lab, side: int = 64) -> Path:
+def slide(path: Path, table: str, lab: Lab, side: int = 64, fragments: int = 1) -> Path:
     """Write a slide of 6 by 5 tiles in JPEG, with one kind of offset table."""
     series = next(each for each in lab.series if each.attributes["Modality"] == "SM")
     made = pydicom.dcmread(series.instances[0].path, stop_before_pixels=True)
@@ -54,7 +56,7 @@ def slide(path: Path, table: str, lab: Lab, side: int = 64) -> Path:
         )
         made.PixelData = pixels
     else:
-        made.PixelData = encapsulate(tiles, has_bot=table == "basic", fragments_per_frame=1)
+        made.PixelData = encapsulate(tiles, has_bot=table == "basic", fragments_per_frame=fragments)
     made["PixelData"].VR = "OB"
     made["PixelData"].is_undefined_length = True
     with warnings.catch_warnings():
@@ -137,3 +139,56 @@ def test_rows_of_tiles_are_read_at_once_when_their_length_is_known(
     least = sum(row["lengths"][number - 1] for number in wanted)
     # who reads a frame looks for another fragment behind it, too
     assert least <= sum(each.body_bytes for each in s3_gate.seen) <= least + 5 * 8
+
+
+def test_frames_beyond_4_gib_have_an_extended_table(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexed_file, "BASIC_OFFSET_REACH", 1000)
+    whole = expected(stored)
+    index = index_of(stored, tmp_path / "frames.parquet")
+    with harvest.open(str(stored), index=index) as file:
+        made = pydicom.dcmread(file)
+        assert len(made.ExtendedOffsetTable) == len(made.ExtendedOffsetTableLengths) == 8 * FRAMES
+        assert np.array_equal(made.pixel_array, whole)
+    with harvest.open(str(stored), index=index) as file:
+        image = highdicom.imread(cast(BinaryIO, file), lazy_frame_retrieval=True)
+        before = file.requests
+        frame = image.get_frame(20, as_index=False, apply_icc_profile=False)
+        assert np.array_equal(frame, whole[19])
+        assert file.requests - before <= 1
+
+
+def test_frames_of_several_fragments_have_no_table_beyond_4_gib(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = slide(tmp_path / "slide.dcm", "empty", lab, fragments=2)
+    index = index_of(path, tmp_path / "frames.parquet")
+    with harvest.open(str(path), index=index) as file:
+        assert np.array_equal(pydicom.dcmread(file).pixel_array, expected(path))
+    monkeypatch.setattr(indexed_file, "BASIC_OFFSET_REACH", 1000)
+    with pytest.raises(ObjectError, match="read_frames") as caught:
+        harvest.open(str(path), index=index)
+    assert caught.value.kind == ErrorKind.UNSUPPORTED
+
+
+def test_a_later_frame_of_several_fragments_is_not_read_as_one(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexed_file, "BASIC_OFFSET_REACH", 1000)
+    path = slide(tmp_path / "slide.dcm", "empty", lab)
+    offsets = FrameReader(harvest.open(str(path))).ranges.offsets  # type: ignore[arg-type]
+    assert offsets is not None
+    content = bytearray(path.read_bytes())
+    # the fragment of the third frame is cut in two
+    start, length = offsets[2], int.from_bytes(content[offsets[2] + 4 : offsets[2] + 8], "little")
+    content[start + 4 : start + 8] = (100).to_bytes(4, "little")
+    rest = content[start : start + 4] + (length - 100 - 8).to_bytes(4, "little")
+    content[start + 108 : start + 116] = rest
+    path.write_bytes(content)
+    index = index_of(path, tmp_path / "frames.parquet")
+    with harvest.open(str(path), index=index) as file:
+        image = highdicom.imread(cast(BinaryIO, file), lazy_frame_retrieval=True)
+        image.get_frame(2, as_index=False, apply_icc_profile=False)
+        with pytest.raises(ObjectError, match="several fragments"):
+            image.get_frame(3, as_index=False, apply_icc_profile=False)

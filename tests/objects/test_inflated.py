@@ -19,6 +19,7 @@ from harvest.objects.inflated import InflatedFile
 from tests import conftest
 from tests.faults.proxy import Gate
 from tests.lab.laboratory import Lab
+from tests.support.tiled import frame_index
 
 
 @pytest.fixture
@@ -84,3 +85,12 @@ def test_what_does_not_inflate(deflated: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ObjectError, match="inflates to over 5000 bytes") as told:
         InflatedFile(open_object(str(deflated)))
     assert told.value.kind == ErrorKind.TOO_LARGE
+
+
+def test_an_index_does_not_keep_it_from_being_opened(deflated: Path) -> None:
+    """As it is, whether the index knows it or not."""
+    index = frame_index(deflated, deflated.with_name("frames.parquet"))
+    whole = pydicom.dcmread(deflated)
+    with harvest.open(str(deflated), index=index) as file:
+        assert pydicom.dcmread(file) == whole
+    assert len(harvest.read_frames(str(deflated), [1, 2, 3], index)) == 3

@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.pixels.common import CoderBase
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 import harvest
 from harvest.errors import ErrorKind, HarvestError, ObjectError
@@ -357,3 +358,17 @@ def test_real_slides() -> None:
         assert np.array_equal(slide.region(7, 3, 21, 30), whole[3:33, 7:28]), path
         compared += 1
     assert compared >= 8
+
+
+def test_a_deflated_level_needs_no_index(tmp_path: Path) -> None:
+    """Of a series as of one object, and by an index that knows other levels."""
+    matrix = picture()[..., 0]
+    folder = tmp_path / "series"
+    path = write_slide(folder / "0.dcm", cut(matrix))
+    made = pydicom.dcmread(path)
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    made.save_as(path)
+    index = frame_index(path, tmp_path / "frames.parquet")
+    for url in (str(path), f"{folder}/"):
+        found = harvest.read_region(url, 3, 4, 99, 98, index=index)
+        assert np.array_equal(found, matrix[4:102, 3:102])
