@@ -22,8 +22,23 @@ def print_json(content: Any) -> None:
     if dataclasses.is_dataclass(content) and not isinstance(content, type):
         content = dataclasses.asdict(content)
     # sys.stdout and not rich: a pipe gets exactly the document
-    text = json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(_document(_finite(content), "\n") + "\n")
+
+
+def _document(content: Any, line: str) -> str:
+    """Write content on lines that begin as `line` does; a list of plain values on one line."""
+    inner = line + " "
+    if isinstance(content, dict) and content:
+        pairs = [f"{_plain(name)}: {_document(value, inner)}" for name, value in content.items()]
+        return "{" + inner + f",{inner}".join(pairs) + line + "}"
+    if isinstance(content, list) and any(isinstance(each, (dict, list)) for each in content):
+        values = [_document(each, inner) for each in content]
+        return "[" + inner + f",{inner}".join(values) + line + "]"
+    return _plain(content)
+
+
+def _plain(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, default=str, allow_nan=False)
 
 
 def _finite(content: Any) -> Any:
