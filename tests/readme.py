@@ -22,11 +22,6 @@ from harvest.errors import ErrorKind, ExitCode
 from harvest.table.schema import FRAMES, SERIES_COUNTS, instances_schema
 
 README: Final = Path(__file__).parents[1] / "README.md"
-COMMANDS: Final = (
-    *("plan", "run", "status", "query", "index", "columns", "census", "audit", "diff"),
-    *("read", "frames", "region", "schema"),
-)
-"""In the order in which one comes to need them."""
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -52,7 +47,7 @@ def _escaped(cell: str) -> str:
 def _commands() -> Iterator[str]:
     context = click.Context(group)
     rows = []
-    for name in COMMANDS:
+    for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         pieces = command.collect_usage_pieces(click.Context(command, info_name=name))

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar
 
 import click
 
@@ -19,6 +19,12 @@ from ..errors import ErrorKind, ExitCode, HarvestError, ObjectError, place_of
 if TYPE_CHECKING:
     from ..driver.progress import Progress
 
+
+COMMANDS: Final = (
+    *("plan", "run", "status", "query", "index", "columns", "census", "audit", "diff"),
+    *("read", "frames", "region", "schema"),
+)
+"""In the order in which one comes to need them."""
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -31,12 +37,12 @@ class _Interrupted(Exception):
 class _Group(click.Group):
     """A group whose wrong use exits with 1, as the exit codes say."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.commands, key=COMMANDS.index)
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **{**kwargs, "standalone_mode": False})
-        except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            sys.exit(ExitCode.WRONG_USE)
         except click.ClickException as error:
             error.show()
             sys.exit(ExitCode.WRONG_USE)

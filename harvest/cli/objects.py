@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -125,12 +126,20 @@ def _flattened(elements: Any, depth: int = 0) -> Any:
             yield from _flattened(item, depth + 1)
 
 
-@main.command()
+class _OfNumbers(click.Command):
+    """A command to which -5 is a number and no option: it can say what is wrong with it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.ignore_unknown_options = any(re.fullmatch(r"-\d+", each) for each in args)
+        return super().parse_args(ctx, args)
+
+
+@main.command(cls=_OfNumbers)
 @click.argument("url")
-@click.argument("x", type=int)
-@click.argument("y", type=int)
-@click.argument("width", type=int)
-@click.argument("height", type=int)
+@click.argument("x", type=click.IntRange(min=0))
+@click.argument("y", type=click.IntRange(min=0))
+@click.argument("width", type=click.IntRange(min=1))
+@click.argument("height", type=click.IntRange(min=1))
 @click.option("--dest", required=True, metavar="FILE", help="The PNG file to write.")
 @click.option("--level", default=0, help="Of a series: 0 is the largest.")
 @click.option("--optical-path", metavar="ID", help="Which one; the first if not given.")
