@@ -89,6 +89,21 @@ def output_config(
     return _section(OutputConfig, "output", given)
 
 
+def output_of(given: str | Path | Mapping[str, Any] | OutputConfig) -> OutputConfig:
+    """Describe an output that is given in any way: by its URL or path alone, or as a section.
+
+    Raises
+    ------
+    ConfigError
+        This cannot be an output.
+    """
+    if isinstance(given, OutputConfig):
+        return given
+    return _section(
+        OutputConfig, "output", given if isinstance(given, Mapping) else {"url": str(given)}
+    )
+
+
 def source_config(where: str, **given: Any) -> SourceConfig:
     """Describe a source that another section names.
 
@@ -111,7 +126,9 @@ def _section(model: type[Parsed], where: str, given: Mapping[str, Any]) -> Parse
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_reason(dict(error.errors()[0]))}") from None
+        found = error.errors()[0]
+        location = (where, *found["loc"]) if found["type"] == "extra_forbidden" else (where,)
+        raise ConfigError(_describe(location, dict(found))) from None
 
 
 def _text(path: str | Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..config import OutputConfig, output_config
+from ..config import OutputConfig, output_of
 from ..errors import OutputError
 from ..output import MANIFEST, open_output
 from ..output.documents import read_json
@@ -55,8 +55,7 @@ def read_status(location: str | OutputConfig) -> Status:
     OutputError
         There is no plan.
     """
-    config = output_config(location) if isinstance(location, str) else location
-    output = open_output(newest(config))
+    output = open_output(newest(output_of(location)))
     plan = load_plan(output)
     if plan is None:
         raise OutputError(f"{output.location} holds no harvest: `harvest run CONFIG` begins one")
