@@ -37,6 +37,8 @@ PLACES = {
         "harvest.cohort.manifest",
         "harvest.audit.sandbox",
         "harvest.views.connection",
+        "harvest.views.output_files",
+        "harvest.views.queries",
     },
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
     "idc_index": {"harvest.cohort.idc_index"},

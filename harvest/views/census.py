@@ -14,7 +14,7 @@ from ..dicom.offsets import OffsetTable
 from ..errors import HarvestError
 from ..output.destination import written_whole
 from ..show import size_text
-from .connection import query_rows
+from .queries import querying
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,19 +77,22 @@ def census(output: OutputConfig, by: Grouping | None = None) -> list[Count]:
     HarvestError
         The output is not finished, or has no such column.
     """
-    columns = {row["column_name"] for row in query_rows(output, "DESCRIBE instances")}
-    frames = "NumberOfFrames" if "NumberOfFrames" in columns else "NULL"
-    known = {row["column_name"] for row in query_rows(output, "DESCRIBE series")}
-    if by is None:
-        by = "collection_id" if "collection_id" in known else "Modality"
-    if by not in (known if by == "collection_id" else columns):
-        raise HarvestError(
-            f"this harvest has no column {by}: group by the other one, or harvest a cohort of the "
-            "index with a profile that has Modality"
+    with querying(output, dicom=False) as connection:
+        columns, known = (
+            {row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()}
+            for table in ("instances", "series")
         )
-    join = "LEFT JOIN series s USING (crdc_series_uuid)" if by == "collection_id" else ""
-    rows = query_rows(output, _SQL.format(group=by, frames=frames, join=join))
-    return [Count(**{**row, "group": row["group"] or ""}) for row in rows]
+        if by is None:
+            by = "collection_id" if "collection_id" in known else "Modality"
+        if by not in (known if by == "collection_id" else columns):
+            raise HarvestError(
+                f"this harvest has no column {by}: group by the other one, or harvest a cohort of "
+                "the index with a profile that has Modality"
+            )
+        frames = "NumberOfFrames" if "NumberOfFrames" in columns else "NULL"
+        join = "LEFT JOIN series s USING (crdc_series_uuid)" if by == "collection_id" else ""
+        rows = connection.execute(_SQL.format(group=by, frames=frames, join=join)).fetchall()
+    return [Count(group or "", *values) for group, *values in rows]
 
 
 def write_census(counts: Sequence[Count], file: Path, title: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harvest.views.attribute_use import Use, attribute_uses
+from harvest.views.attribute_use import attribute_uses
 from harvest.views.bigquery import parse
 from harvest.views.index_sql import attributes_of_indices, index_queries
+from harvest.views.uses import Use
 
 FROM = "FROM `p.d.dicom_all`"
 
