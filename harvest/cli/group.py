@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec
 
 import click
 
@@ -27,7 +27,6 @@ COMMANDS: Final = (
 """In the order in which one comes to need them."""
 
 Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 
 class _Interrupted(Exception):
@@ -152,16 +151,6 @@ def progress_shown(*, log: bool = False) -> Progress:
 
     elsewhere = Lines(sys.stderr) if log else Progress()
     return Heeding(Bar() if sys.stderr.isatty() else elsewhere, _heed_signals)
-
-
-def mistakes_told(
-    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
-) -> Result:
-    """Call what takes a URL and the keys of `source`; say what is wrong with these."""
-    try:
-        return function(*args, **kwargs)
-    except ValueError as error:
-        raise HarvestError(str(error)) from None
 
 
 def errors_text(errors: dict[str, int]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import ExitCode
-from .group import end_on_signals, main, mistakes_told, progress_shown, reporting
+from .group import end_on_signals, main, progress_shown, reporting
 from .options import json_option, png_file, source_options
 
 
@@ -48,7 +48,7 @@ def frames(
     found = []
     for number, url in enumerate(urls, 1):
         progress.message(f"{number} of {len(urls)}: {url}")
-        found.append(mistakes_told(located, url, scan=not no_scan, **source))
+        found.append(located(url, scan=not no_scan, **source))
     if file is not None:
         write_frames([each.row for each in found if each.row is not None], file)
     if as_json:
@@ -84,11 +84,7 @@ def read(
     from ..objects.report import read as read_object
     from ..show import print_json
 
-    report = mistakes_told(
-        read_object,
-        url,
-        **source,
-    )
+    report = read_object(url, **source)
     print_json(report) if as_json else _print_object(report)
     return None
 
@@ -178,17 +174,8 @@ def region(
 
     file = png_file(dest)
     began = time.monotonic()
-    slide = mistakes_told(
-        open_slide,
-        url,
-        level=level,
-        optical_path=optical_path,
-        index=index,
-        **source,
-    )
-    pixels = mistakes_told(
-        slide.region, x, y, width, height, optical_path=optical_path, focal_plane=focal_plane
-    )
+    slide = open_slide(url, level=level, optical_path=optical_path, index=index, **source)
+    pixels = slide.region(x, y, width, height, optical_path=optical_path, focal_plane=focal_plane)
     write_png(pixels, file)
     found = {
         "file": str(file),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ..errors import ConfigError
+from ..errors import ConfigError, WrongArgument
 from ..urls import ObjectUrl
 from .audit import audit_mistakes
 from .profile import resolve
@@ -59,7 +59,7 @@ def source_of(url: ObjectUrl, given: Mapping[str, Any]) -> SourceConfig:
 
     Raises
     ------
-    ValueError
+    WrongArgument
         A key is none of the config's ``source:``, or has a wrong value.
     """
     try:
@@ -67,7 +67,7 @@ def source_of(url: ObjectUrl, given: Mapping[str, Any]) -> SourceConfig:
     except ValidationError as error:
         found = error.errors()[0]
         text = _describe(("source", *found["loc"]), dict(found))
-        raise ValueError(text.removeprefix("source: ")) from None
+        raise WrongArgument(text.removeprefix("source: ")) from None
 
 
 def output_config(

@@ -232,7 +232,7 @@ def open_object(url: str, **source: Any) -> DicomFile:
     ------
     ObjectError
         What is wrong with the object.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
     """
     parsed = parse_url(url)

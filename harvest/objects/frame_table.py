@@ -75,7 +75,7 @@ def located(url: str, *, scan: bool = True, **source: Any) -> Located:
 
     Raises
     ------
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
     """
     try:

@@ -36,7 +36,7 @@ def open_frames(
         What is wrong with the object.
     HarvestError
         The index cannot be read, or does not know the object.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
     """
     file = open_object(url, **source)
@@ -80,7 +80,7 @@ def read_frames(
         What is wrong with the object.
     HarvestError
         The index cannot be read, or does not know the object; or no decoder is installed.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
     """
     wanted = [numbers] if isinstance(numbers, int) else numbers

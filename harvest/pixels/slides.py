@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..config import source_of
-from ..errors import ErrorKind, HarvestError, ObjectError
+from ..errors import ErrorKind, HarvestError, ObjectError, WrongArgument
 from ..objects.file import DicomFile
 from ..objects.frame_reader import THREADS, FrameReader
 from ..objects.frame_table import Index, indexed
@@ -136,7 +136,7 @@ class PixelMatrix:
 
         Raises
         ------
-        ValueError
+        WrongArgument
             The region does not lie inside the matrix.
         HarvestError
             There is no such optical path or focal plane, or no decoder is installed.
@@ -156,7 +156,7 @@ class PixelMatrix:
         rows, columns = self.shape[:2]
         inside = 0 <= x <= x + width <= columns and 0 <= y <= y + height <= rows
         if not inside or width < 1 or height < 1:
-            raise ValueError(
+            raise WrongArgument(
                 f"a region of {width} x {height} pixels at ({x}, {y}) does not lie inside the "
                 f"matrix of {columns} x {rows} pixels (columns x rows)"
             )
@@ -235,7 +235,7 @@ def open_slide(
         be read, or does not know the object.
     ObjectError
         What is wrong with an object.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
     """
     return PixelMatrix(
@@ -320,7 +320,7 @@ def read_region(
 
     Raises
     ------
-    ValueError
+    WrongArgument
         The region does not lie inside the matrix; or the URL or a key of `source` is wrong.
     HarvestError
         There is no such level, optical path or focal plane, or no decoder is installed; or the

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NoReturn
+
 import pytest
 from click.testing import CliRunner
 
 from harvest.cli import main
 from harvest.cli.group import COMMANDS
+from harvest.errors import ExitCode
+from harvest.objects.decoding import FrameDecoder
+from tests.support.tiled import cut, picture, write_slide
 
 
 @pytest.mark.parametrize(
@@ -32,3 +38,34 @@ def test_commands_are_listed_in_the_order_of_their_use() -> None:
     listed = list(COMMANDS)
     assert names[: len(listed)] == listed
     assert set(listed) == set(main.commands)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("read", "ftp://a/b"), "'ftp://a/b' is no s3://, gs:// or file:// URL, nor a local path"),
+        (("read", "s3:///b"), "'s3:///b' names no bucket"),
+        (("read", "s3://a/b", "--endpoint", "http://192.0.2.1"), "plain http outside loopback"),
+        (("region", "ftp://a/b", *"0011", "--dest", "p.png"), "is no s3://"),
+    ],
+)
+def test_a_wrong_argument_is_told(arguments: tuple[str, ...], text: str) -> None:
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exit_code == ExitCode.WRONG_USE
+    assert text in ended.stderr
+
+
+def test_a_bug_says_nothing_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ValueError of a library is no mistake of the user's, and may hold a tag value."""
+    slide = write_slide(tmp_path / "slide.dcm", cut(picture()))
+    arguments = ["region", str(slide), *"0099", "--dest", str(tmp_path / "p.png")]
+    assert CliRunner().invoke(main, arguments).exit_code == ExitCode.COMPLETE
+
+    def decode(*_: object) -> NoReturn:
+        raise ValueError("invalid literal for int(): 'SECRET'")
+
+    monkeypatch.setattr(FrameDecoder, "decode", decode)
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exit_code == ExitCode.BUG
+    assert "harvest: a bug: ValueError at " in ended.stderr
+    assert "SECRET" not in ended.output
