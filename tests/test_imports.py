@@ -17,7 +17,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 ORDER = [
-    *("errors", "sql", "show", "hosts", "urls"),
+    *("meaning", "errors", "sql", "show", "hosts", "urls"),
     *("dicom", "config", "frames", "store", "output", "cohort", "table", "plan"),
     *("worker", "objects", "driver", "pixels", "views", "audit", "cli", "__main__"),
 ]

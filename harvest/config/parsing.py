@@ -259,7 +259,7 @@ def _suggestion(location: Location) -> str:
     for part in location[:-1]:
         if isinstance(part, str) and section is not None:  # a number is a place in a list
             field = section.model_fields.get(part)
-            section = _section_in(field.annotation) if field is not None else None
+            section = section_in(field.annotation) if field is not None else None
     if section is None:
         return ""
     names = [field.alias or name for name, field in section.model_fields.items()]
@@ -267,8 +267,8 @@ def _suggestion(location: Location) -> str:
     return f"; did you mean {near[0]}?" if near else f" (known here: {', '.join(names)})"
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
     """Find the section that a type is, or is made of: one that may be absent, or a list of them."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_section_in, get_args(annotation))), None)
+    return next(filter(None, map(section_in, get_args(annotation))), None)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from ..meaning import Meaning
+
 
 class ByteRange(NamedTuple):
     """Bytes of an object."""
@@ -17,14 +19,14 @@ class ByteRange(NamedTuple):
     """Absolute offset behind the last byte."""
 
 
-class FrameSource(StrEnum):
+class FrameSource(Meaning):
     """The values of ``frames.source``."""
 
-    EXTENDED = "extended"
-    BASIC = "basic"
-    NATIVE = "native"
-    TIFF = "tiff"
-    SCAN = "scan"
+    EXTENDED = "extended", "the Extended Offset Table"
+    BASIC = "basic", "the Basic Offset Table"
+    NATIVE = "native", "arithmetic"
+    TIFF = "tiff", "the directory of a file that is TIFF as well"
+    SCAN = "scan", "a walk over the items"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..config import OutputConfig
 from ..dicom.offsets import OffsetTable
 from ..errors import HarvestError
+from ..meaning import install
 from ..output.destination import written_whole
 from ..show import size_text
 from .queries import querying
@@ -136,7 +137,7 @@ def _drawn(counts: Sequence[Count], title: str) -> Figure:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise HarvestError(
-            "a picture needs matplotlib, which is not installed: pip install 'harvest[plot]'"
+            f"a picture needs matplotlib, which is not installed: {install('plot')}"
         ) from None
     merged = _merged(counts)
     groups = list(dict.fromkeys(each.group for each in merged))
