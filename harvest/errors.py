@@ -3,6 +3,7 @@
 ::
 
     HarvestError              a message for the user: cause and next step      exit code 1
+    ├── WrongArgument         a URL, a key of `source` or a region that cannot be
     ├── ConfigError           the config, with every mistake it has
     ├── CohortError           the cohort cannot be resolved
     ├── OutputError           the output is something else, or not finished
@@ -59,6 +60,10 @@ class HarvestError(Exception):
     """Something the user can mend; the text names the cause and the next step."""
 
     exit_code = ExitCode.WRONG_USE
+
+
+class WrongArgument(HarvestError, ValueError):
+    """A URL, a key of `source`, or a region cannot be what a function was given."""
 
 
 class ConfigError(HarvestError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,17 +22,23 @@ def print_json(content: Any) -> None:
     if dataclasses.is_dataclass(content) and not isinstance(content, type):
         content = dataclasses.asdict(content)
     # sys.stdout and not rich: a pipe gets exactly the document
-    text = json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str, allow_nan=False)
-    sys.stdout.write(_NUMBERS.sub(_on_one_line, text) + "\n")
+    sys.stdout.write(_document(_finite(content), "\n") + "\n")
 
 
-# no text of JSON has a line end in it
-_NUMBERS = re.compile(r"\[\n([^]\[{}\"]*)\n *\]")
+def _document(content: Any, line: str) -> str:
+    """Write content on lines that begin as `line` does; a list of plain values on one line."""
+    inner = line + " "
+    if isinstance(content, dict) and content:
+        pairs = [f"{_plain(name)}: {_document(value, inner)}" for name, value in content.items()]
+        return "{" + inner + f",{inner}".join(pairs) + line + "}"
+    if isinstance(content, list) and any(isinstance(each, (dict, list)) for each in content):
+        values = [_document(each, inner) for each in content]
+        return "[" + inner + f",{inner}".join(values) + line + "]"
+    return _plain(content)
 
 
-def _on_one_line(numbers: re.Match[str]) -> str:
-    """Write a list of numbers on one line, where an offset table may have thousands."""
-    return f"[{' '.join(numbers[1].split())}]"
+def _plain(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, default=str, allow_nan=False)
 
 
 def _finite(content: Any) -> Any:

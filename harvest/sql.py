@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+_MISSING: Final = (
+    re.compile(r'Referenced column "([^"]+)" not found'),
+    re.compile(r'does not have a column named "([^"]+)"'),
+    re.compile(r'Could not find key "([^"]+)" in struct'),
+)
+
 
 def quoted(text: object) -> str:
     """Write a string literal."""
@@ -16,3 +25,9 @@ def identifier(name: str) -> str:
 def first_lines(error: Exception) -> str:
     """Return what a DuckDB error says, without the statement that it repeats."""
     return " ".join(line.strip() for line in str(error).splitlines()[:2]).strip()
+
+
+def missing_column(error: Exception) -> str | None:
+    """Return the column, or the member of a struct, whose absence a DuckDB error tells."""
+    found = next(filter(None, (pattern.search(str(error)) for pattern in _MISSING)), None)
+    return found and found[1]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
+from .errors import WrongArgument
+
 Scheme = Literal["s3", "gs", "file"]
 
 AWS_TO_GCS: Final = {
@@ -50,7 +52,7 @@ def parse_url(text: str) -> ObjectUrl:
 
     Raises
     ------
-    ValueError
+    WrongArgument
         Another scheme, or no bucket.
     """
     scheme, separator, rest = text.partition("://")
@@ -59,10 +61,10 @@ def parse_url(text: str) -> ObjectUrl:
     if scheme == "file":
         return ObjectUrl("file", "", os.fsdecode(unquote_to_bytes(rest)))
     if scheme not in ("s3", "gs"):
-        raise ValueError(f"{text!r} is no s3://, gs:// or file:// URL, nor a local path")
+        raise WrongArgument(f"{text!r} is no s3://, gs:// or file:// URL, nor a local path")
     bucket, _, key = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise ValueError(f"{text!r} names no bucket")
+        raise WrongArgument(f"{text!r} names no bucket")
     return ObjectUrl("gs" if bucket in _ONLY_ON_GCS or scheme == "gs" else "s3", bucket, key)
 
 

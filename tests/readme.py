@@ -9,24 +9,25 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final
 
 import click
 import pyarrow as pa
+import yaml
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
 from harvest.cli import main as group
 from harvest.config import Config
+from harvest.config.audit import RequireConfig, RuleSetFile
+from harvest.config.parsing import section_in
+from harvest.driver.status import State
 from harvest.errors import ErrorKind, ExitCode
+from harvest.meaning import EXTRAS
 from harvest.table.schema import FRAMES, SERIES_COUNTS, instances_schema
 
 README: Final = Path(__file__).parents[1] / "README.md"
-COMMANDS: Final = (
-    *("plan", "run", "status", "query", "index", "columns", "census", "audit", "diff"),
-    *("read", "frames", "region", "schema"),
-)
-"""In the order in which one comes to need them."""
+CONFIGS: Final = README.parent / "configs"
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -52,7 +53,7 @@ def _escaped(cell: str) -> str:
 def _commands() -> Iterator[str]:
     context = click.Context(group)
     rows = []
-    for name in COMMANDS:
+    for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         pieces = command.collect_usage_pieces(click.Context(command, info_name=name))
@@ -91,7 +92,7 @@ def _keys() -> Iterator[str]:
 def _rows_of(section: type[BaseModel], path: str) -> Iterator[tuple[str, str, str]]:
     for name, field in section.model_fields.items():
         key = f"{path}{field.alias or name}"
-        inner = _section_of(field.annotation)
+        inner = section_in(field.annotation)
         if inner is None or field.description is not None:
             yield f"`{key}`", _default(field), " ".join((field.description or "").split())
         if inner is not None:
@@ -100,12 +101,6 @@ def _rows_of(section: type[BaseModel], path: str) -> Iterator[tuple[str, str, st
 
 def _is_list(field: FieldInfo) -> bool:
     return str(field.annotation).startswith("list[")
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_section_of, get_args(annotation))), None)
 
 
 def _default(field: FieldInfo) -> str:
@@ -119,6 +114,41 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(default)}`".replace('"', "")
 
 
+def _states() -> Iterator[str]:
+    return _table(("state", "meaning"), ((f"`{state}`", state.meaning) for state in State))
+
+
+def _extras() -> Iterator[str]:
+    return _table(("extra", "for"), ((f"`{name}`", text) for name, text in EXTRAS.items()))
+
+
+def _profiles() -> Iterator[str]:
+    rows = []
+    for path in sorted((CONFIGS / "profiles").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows.append((f"`{path.stem}`", str(len(content["tags"])), content["description"]))
+    return _table(("profile", "tags", "columns"), rows)
+
+
+def _rule_sets() -> Iterator[str]:
+    rows = []
+    for path in sorted((CONFIGS / "rules").glob("*.yaml")):
+        content = RuleSetFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        needs = {*content.needs, *(need for rule in content.rules for need in rule.needs)}
+        asks = re.split(r"(?<=[.?]) ", content.description)[0]
+        rows.append((f"`{path.stem}`", str(len(content.rules)), asks, ", ".join(sorted(needs))))
+    return _table(("ready set", "rules", "asks", "rules need"), rows)
+
+
+def _conditions() -> Iterator[str]:
+    rows = []
+    for name, field in RequireConfig.model_fields.items():
+        for given in field.examples or ():
+            flow = yaml.safe_dump(given, default_flow_style=True).removesuffix("\n...\n").strip()
+            rows.append((f"`{name}: {flow}`", " ".join((field.description or "").split())))
+    return _table(("condition", "holds where"), rows)
+
+
 TABLES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "commands": _commands,
     "exit_codes": _exit_codes,
@@ -127,6 +157,11 @@ TABLES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "instances": lambda: _columns(instances_schema((), header=True)),
     "frames": lambda: _columns(FRAMES),
     "series": _series,
+    "extras": _extras,
+    "profiles": _profiles,
+    "states": _states,
+    "conditions": _conditions,
+    "rule_sets": _rule_sets,
 }
 
 

@@ -17,7 +17,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 ORDER = [
-    *("errors", "sql", "show", "hosts", "urls"),
+    *("meaning", "errors", "sql", "show", "hosts", "urls"),
     *("dicom", "config", "frames", "store", "output", "cohort", "table", "plan"),
     *("worker", "objects", "driver", "pixels", "views", "audit", "cli", "__main__"),
 ]
@@ -37,6 +37,8 @@ PLACES = {
         "harvest.cohort.manifest",
         "harvest.audit.sandbox",
         "harvest.views.connection",
+        "harvest.views.output_files",
+        "harvest.views.queries",
     },
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},
     "idc_index": {"harvest.cohort.idc_index"},

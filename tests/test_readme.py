@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ import yaml
 import harvest
 from harvest.cli import main
 from harvest.config import ClusterConfig, Config, parse_config
-from harvest.dicom.offsets import OffsetTable
+from harvest.meaning import EXTRAS
 from tests import readme
 from tests.lab import Lab
 
@@ -67,7 +68,6 @@ def test_the_config_shown_is_one() -> None:
 def test_commands_shown_exist() -> None:
     shown = set(re.findall(r"harvest (\w+) ", "".join(blocks("bash"))))
     assert shown <= set(main.commands)
-    assert set(readme.COMMANDS) == set(main.commands)
     context = click.Context(main)
     for name in main.commands:
         command = main.get_command(context, name)
@@ -81,14 +81,15 @@ def test_tables_are_those_of_the_code() -> None:
 
 
 def test_every_key_and_column_has_its_meaning() -> None:
-    for name in ("keys", "instances", "frames", "series", "errors", "exit_codes", "commands"):
+    for name in set(readme.TABLES) - {"rule_sets"}:
         empty = [row for row in readme.TABLES[name]() if "|  |" in row.removesuffix("|  |")]
         assert not [row for row in empty if not row.startswith("| `audit.other_cloud`")], name
 
 
-def test_kinds_of_offset_tables_are_told() -> None:
-    (row,) = (row for row in readme.TABLES["instances"]() if row.startswith("| `offset_table` "))
-    assert not [kind for kind in OffsetTable if kind not in row]
+def test_extras_are_those_of_the_package() -> None:
+    project = tomllib.loads((readme.README.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = set(project["project"]["optional-dependencies"])
+    assert set(EXTRAS) == extras - {"dev", "fuzz"}
 
 
 def test_packages_are_those_of_the_code() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,19 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "NaN" not in text
     assert "Infinity" not in text
+
+
+def test_a_list_of_numbers_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """A slide has a million offsets; all else is laid out as json.dumps does it."""
+    content: dict[str, Any] = {"ü": {"a": [], "b": {}, "c": [[1], {"d": None}]}, "e": True}
+    print_json(content)
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    assert capsys.readouterr().out == text.replace("[\n    1\n   ]", "[1]") + "\n"
+    offsets = (*range(1000), float("nan"))
+    print_json([{"offsets": offsets}])
+    out = capsys.readouterr().out
+    assert out.count("\n") == 5
+    assert json.loads(out) == [{"offsets": [*range(1000), None]}]
 
 
 def test_pairs_and_tables_are_never_cut(capsys: pytest.CaptureFixture[str]) -> None:

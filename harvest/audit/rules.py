@@ -6,7 +6,6 @@ SELECT, or asks of columns that the harvest will not have.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,8 +15,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ..config.audit import AuditConfig, RequireConfig, RuleConfig
-from ..config.profile import profiles_with
+from ..config.profile import how_to_get
 from ..errors import ConfigError, HarvestError
+from ..sql import missing_column
 from .listings import LISTINGS
 from .require import NoSuchColumn, required_sql
 from .sandbox import QueryFails, Sandbox, one_select, sandboxed
@@ -29,11 +29,6 @@ SHOWN_CHARACTERS: Final = 300
 """Of a value."""
 PREVIOUS: Final = "previous"
 """Schema of the tables of the snapshot before; they are empty where there is none."""
-
-_MISSING: Final = (
-    re.compile(r'Referenced column "([^"]+)" not found'),
-    re.compile(r'Could not find key "([^"]+)" in struct'),
-)
 
 
 class State(StrEnum):
@@ -192,9 +187,9 @@ def _check(rule: Rule, sandbox: Sandbox, columns: Mapping[str, str]) -> None:
     try:
         sandbox.columns(f"(\n{sql}\n)")
     except QueryFails as error:
-        found = next(filter(None, (pattern.search(str(error)) for pattern in _MISSING)), None)
-        if found is not None:
-            raise _LacksColumn(found[1]) from None
+        column = missing_column(error)
+        if column is not None:
+            raise _LacksColumn(column) from None
         raise HarvestError(f"{error}") from None
 
 
@@ -226,15 +221,9 @@ def _lacking(rule: Rule, tables: Tables) -> list[str]:
 
 def _hint(column: str) -> str:
     """Say how to get a column that is missing."""
-    if column == "header":
-        return "there is no column header: set read.header: json"
-    profiles = profiles_with(column)
-    if profiles:
-        return (
-            f"the harvest has no {column}: add profile {' or '.join(profiles)} to read.profile, "
-            f"or {column} to read.tags"
-        )
-    return f"there is no column {column}: correct the rule, or add the tag to read.tags"
+    return how_to_get(column) or (
+        f"there is no column {column}: correct the rule, or add the tag to read.tags"
+    )
 
 
 # --- on a snapshot -----------------------------------------------------------------------------

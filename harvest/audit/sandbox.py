@@ -21,7 +21,8 @@ import pyarrow as pa
 from ..config import OutputConfig
 from ..errors import HarvestError
 from ..sql import first_lines, quoted
-from ..views.connection import OutputFiles, add_tables
+from ..views.connection import add_tables
+from ..views.output_files import OutputFiles
 
 MAIN: Final = "main"
 """Schema of the tables that are named without one."""

@@ -42,7 +42,7 @@ def query(
     """
     from ..config import output_config
     from ..show import print_json, printable, terminal_width
-    from ..views.connection import query_rows, query_text
+    from ..views.queries import query_rows, query_text
 
     config = output_config(output, **bucket)
     if as_json:

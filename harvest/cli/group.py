@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec
 
 import click
 
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from ..driver.progress import Progress
 
 
+COMMANDS: Final = (
+    *("plan", "run", "status", "query", "index", "columns", "census", "audit", "diff"),
+    *("read", "frames", "region", "schema"),
+)
+"""In the order in which one comes to need them."""
+
 Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 
 class _Interrupted(Exception):
@@ -31,12 +36,12 @@ class _Interrupted(Exception):
 class _Group(click.Group):
     """A group whose wrong use exits with 1, as the exit codes say."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.commands, key=COMMANDS.index)
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **{**kwargs, "standalone_mode": False})
-        except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            sys.exit(ExitCode.WRONG_USE)
         except click.ClickException as error:
             error.show()
             sys.exit(ExitCode.WRONG_USE)
@@ -146,16 +151,6 @@ def progress_shown(*, log: bool = False) -> Progress:
 
     elsewhere = Lines(sys.stderr) if log else Progress()
     return Heeding(Bar() if sys.stderr.isatty() else elsewhere, _heed_signals)
-
-
-def mistakes_told(
-    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
-) -> Result:
-    """Call what takes a URL and the keys of `source`; say what is wrong with these."""
-    try:
-        return function(*args, **kwargs)
-    except ValueError as error:
-        raise HarvestError(str(error)) from None
 
 
 def errors_text(errors: dict[str, int]) -> str:

@@ -159,14 +159,6 @@ def run(
     return ended.exit_code
 
 
-_STATES = {
-    "planned": "planned: harvest run CONFIG reads it",
-    "unfinished": "unfinished: harvest run CONFIG goes on",
-    "running": "running, or killed: harvest run CONFIG finds out",
-    "complete": "complete",
-}
-
-
 @main.command()
 @click.argument("output")
 @output_options
@@ -191,7 +183,7 @@ def status(output: str, bucket: dict[str, Any], as_json: bool) -> int | None:
         print_json(found)
         return None
     pairs = {
-        "state": _STATES[found.state],
+        "state": f"{found.state}: {found.state.meaning}".replace("`", ""),
         "instances": f"{found.rows:,}",
         "read": f"{found.done:,}",
     }

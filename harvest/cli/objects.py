@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 import click
 
 from ..errors import ExitCode
-from .group import end_on_signals, main, mistakes_told, progress_shown, reporting
+from .group import end_on_signals, main, progress_shown, reporting
 from .options import json_option, png_file, source_options
 
 
@@ -47,7 +48,7 @@ def frames(
     found = []
     for number, url in enumerate(urls, 1):
         progress.message(f"{number} of {len(urls)}: {url}")
-        found.append(mistakes_told(located, url, scan=not no_scan, **source))
+        found.append(located(url, scan=not no_scan, **source))
     if file is not None:
         write_frames([each.row for each in found if each.row is not None], file)
     if as_json:
@@ -83,11 +84,7 @@ def read(
     from ..objects.report import read as read_object
     from ..show import print_json
 
-    report = mistakes_told(
-        read_object,
-        url,
-        **source,
-    )
+    report = read_object(url, **source)
     print_json(report) if as_json else _print_object(report)
     return None
 
@@ -125,12 +122,20 @@ def _flattened(elements: Any, depth: int = 0) -> Any:
             yield from _flattened(item, depth + 1)
 
 
-@main.command(context_settings={"ignore_unknown_options": True})  # a number may be below zero
+class _OfNumbers(click.Command):
+    """A command to which -5 is a number and no option: it can say what is wrong with it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.ignore_unknown_options = any(re.fullmatch(r"-\d+", each) for each in args)
+        return super().parse_args(ctx, args)
+
+
+@main.command(cls=_OfNumbers)
 @click.argument("url")
-@click.argument("x", type=int)
-@click.argument("y", type=int)
-@click.argument("width", type=int)
-@click.argument("height", type=int)
+@click.argument("x", type=click.IntRange(min=0))
+@click.argument("y", type=click.IntRange(min=0))
+@click.argument("width", type=click.IntRange(min=1))
+@click.argument("height", type=click.IntRange(min=1))
 @click.option("--dest", required=True, metavar="FILE", help="The PNG file to write.")
 @click.option("--level", default=0, help="Of a series: 0 is the largest.")
 @click.option("--optical-path", metavar="ID", help="Which one; the first if not given.")
@@ -169,17 +174,8 @@ def region(
 
     file = png_file(dest)
     began = time.monotonic()
-    slide = mistakes_told(
-        open_slide,
-        url,
-        level=level,
-        optical_path=optical_path,
-        index=index,
-        **source,
-    )
-    pixels = mistakes_told(
-        slide.region, x, y, width, height, optical_path=optical_path, focal_plane=focal_plane
-    )
+    slide = open_slide(url, level=level, optical_path=optical_path, index=index, **source)
+    pixels = slide.region(x, y, width, height, optical_path=optical_path, focal_plane=focal_plane)
     write_png(pixels, file)
     found = {
         "file": str(file),

@@ -5,7 +5,7 @@ In the order of their use: `parsing`, `sections`, `section`, `addresses`, `clust
 """
 
 from .addresses import check_endpoint
-from .parsing import load_config, output_config, parse_config, source_config, source_of
+from .parsing import load_config, output_config, output_of, parse_config, source_config, source_of
 from .sections import (
     ClusterConfig,
     CohortConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "check_endpoint",
     "load_config",
     "output_config",
+    "output_of",
     "parse_config",
     "source_config",
     "source_of",

@@ -25,7 +25,6 @@ Keyword = Annotated[str, Field(pattern=r"[A-Za-z_]\w*")]
 Scope = Literal["series", "study", "patient"]
 ValueType = Literal["integer", "number", "date", "time", "uid"]
 Bound = float | None
-CONDITIONS = ("not_null", "one_of", "range", "unique", "constant_within", "matches", "type")
 
 
 def _listed(given: Any) -> Any:
@@ -46,26 +45,37 @@ class RequireConfig(Section):
     Absent values break `not_null` alone; of a column with several values each one counts.
     """
 
-    not_null: Keywords | None = None
-    """These have a value."""
-    one_of: Annotated[dict[Keyword, list[str | int | float]], Field(min_length=1)] | None = None
-    """The column has one of these values."""
-    range: Annotated[dict[Keyword, tuple[Bound, Bound]], Field(min_length=1)] | None = None
-    """The column is a number, or a date as YYYYMMDD, from the first to the second, both allowed."""
-    unique: Keywords | None = None
-    """No two objects have the same values in all of these."""
-    constant_within: Annotated[dict[Scope, Keywords], Field(min_length=1)] | None = None
-    """All objects of a series, study or patient have the same value, or none."""
-    matches: Annotated[dict[Keyword, str], Field(min_length=1)] | None = None
+    not_null: Keywords | None = Field(None, examples=["KVP"])
+    """It has a value; a list names several."""
+    one_of: Annotated[dict[Keyword, list[str | int | float]], Field(min_length=1)] | None = Field(
+        None, examples=[{"PatientSex": ["F", "M"]}]
+    )
+    """Each value is one of these."""
+    range: Annotated[dict[Keyword, tuple[Bound, Bound]], Field(min_length=1)] | None = Field(
+        None, examples=[{"KVP": [70, 150]}]
+    )
+    """Each value is a number, or a date as 20200131, from the first to the second, both allowed;
+    `null` for an open end."""
+    unique: Keywords | None = Field(None, examples=["SOPInstanceUID"])
+    """No two objects have the same; a list is one key."""
+    constant_within: Annotated[dict[Scope, Keywords], Field(min_length=1)] | None = Field(
+        None, examples=[{"series": ["Rows", "Columns"]}]
+    )
+    """All objects of a `series`, `study` or `patient` have the same, or none."""
+    matches: Annotated[dict[Keyword, str], Field(min_length=1)] | None = Field(
+        None, examples=[{"PatientID": "P[0-9]+"}]
+    )
     """The whole value matches this regular expression of RE2."""
-    type: Annotated[dict[Keyword, ValueType], Field(min_length=1)] | None = None
-    """The text can be read as this, and fitted its VR."""
+    type: Annotated[dict[Keyword, ValueType], Field(min_length=1)] | None = Field(
+        None, examples=[{"StudyID": "integer"}]
+    )
+    """The text can be read as `integer`, `number`, `date`, `time` or `uid`, and fitted its VR."""
     where: str | None = None
     """A condition in SQL: only objects of which it is true are looked at."""
 
     @model_validator(mode="after")
     def _one_condition(self) -> RequireConfig:
-        _check_one(self, CONDITIONS)
+        _check_one(self, tuple(name for name in RequireConfig.model_fields if name != "where"))
         return self
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from ..hosts import is_loopback
+from ..meaning import install
 
 _PATH: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _EXTRAS: Final = {"dask_jobqueue": "slurm", "dask_kubernetes": "kubernetes"}
@@ -52,8 +53,8 @@ def import_class(path: str) -> type[Any]:
         found = getattr(import_module(module), name, None)
     except ImportError as error:
         extra = _EXTRAS.get(path.partition(".")[0])
-        install = f"pip install 'harvest[{extra}]'" if extra else "install it where harvest runs"
-        raise ValueError(f"{module} cannot be imported ({error}): {install}") from None
+        how = install(extra) if extra else "install it where harvest runs"
+        raise ValueError(f"{module} cannot be imported ({error}): {how}") from None
     if not (inspect.isclass(found) and issubclass(found, Cluster)):
         raise ValueError(
             f"{path} is no Dask cluster class: name one such as dask_jobqueue.SLURMCluster"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ..errors import ConfigError
+from ..errors import ConfigError, WrongArgument
 from ..urls import ObjectUrl
 from .audit import audit_mistakes
 from .profile import resolve
@@ -59,7 +59,7 @@ def source_of(url: ObjectUrl, given: Mapping[str, Any]) -> SourceConfig:
 
     Raises
     ------
-    ValueError
+    WrongArgument
         A key is none of the config's ``source:``, or has a wrong value.
     """
     try:
@@ -67,7 +67,7 @@ def source_of(url: ObjectUrl, given: Mapping[str, Any]) -> SourceConfig:
     except ValidationError as error:
         found = error.errors()[0]
         text = _describe(("source", *found["loc"]), dict(found))
-        raise ValueError(text.removeprefix("source: ")) from None
+        raise WrongArgument(text.removeprefix("source: ")) from None
 
 
 def output_config(
@@ -87,6 +87,21 @@ def output_config(
     """
     given = {"url": url, "endpoint": endpoint, "region": region, "allow_http": allow_http}
     return _section(OutputConfig, "output", given)
+
+
+def output_of(given: str | Path | Mapping[str, Any] | OutputConfig) -> OutputConfig:
+    """Describe an output that is given in any way: by its URL or path alone, or as a section.
+
+    Raises
+    ------
+    ConfigError
+        This cannot be an output.
+    """
+    if isinstance(given, OutputConfig):
+        return given
+    return _section(
+        OutputConfig, "output", given if isinstance(given, Mapping) else {"url": str(given)}
+    )
 
 
 def source_config(where: str, **given: Any) -> SourceConfig:
@@ -111,7 +126,9 @@ def _section(model: type[Parsed], where: str, given: Mapping[str, Any]) -> Parse
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_reason(dict(error.errors()[0]))}") from None
+        found = error.errors()[0]
+        location = (where, *found["loc"]) if found["type"] == "extra_forbidden" else (where,)
+        raise ConfigError(_describe(location, dict(found))) from None
 
 
 def _text(path: str | Path) -> str:
@@ -242,7 +259,7 @@ def _suggestion(location: Location) -> str:
     for part in location[:-1]:
         if isinstance(part, str) and section is not None:  # a number is a place in a list
             field = section.model_fields.get(part)
-            section = _section_in(field.annotation) if field is not None else None
+            section = section_in(field.annotation) if field is not None else None
     if section is None:
         return ""
     names = [field.alias or name for name, field in section.model_fields.items()]
@@ -250,8 +267,8 @@ def _suggestion(location: Location) -> str:
     return f"; did you mean {near[0]}?" if near else f" (known here: {', '.join(names)})"
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
     """Find the section that a type is, or is made of: one that may be absent, or a list of them."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_section_in, get_args(annotation))), None)
+    return next(filter(None, map(section_in, get_args(annotation))), None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydicom import datadict
+
 from ..dicom.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path, skip_path
 from ..errors import ConfigError
 from .ready import read_named, ready_files
@@ -58,7 +60,21 @@ def resolve(profiles: Sequence[str], tags: Sequence[str], skip: Sequence[str] = 
     return Resolved(wanted, tuple(mistakes))
 
 
-def profiles_with(tag: str) -> list[str]:
+def how_to_get(column: str) -> str:
+    """Say how a harvest gets a column; nothing of a name that is no keyword."""
+    if column == "header":
+        return "there is no column header: set read.header: json"
+    profiles = _profiles_with(column)
+    if profiles:
+        return (
+            f"the harvest has no {column}: add profile {' or '.join(profiles)} to read.profile, "
+            f"or {column} to read.tags"
+        )
+    known = column in datadict.keyword_dict
+    return f"the harvest has no {column}: add it to read.tags" if known else ""
+
+
+def _profiles_with(tag: str) -> list[str]:
     """Name the ready profiles that have a tag, or one of that name in a sequence."""
     return [
         name

@@ -8,10 +8,10 @@ C.7.6.3.1.8 for the Extended Offset Table). The tables' contents are not read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ..errors import ErrorKind, ObjectError
+from ..meaning import Meaning
 from .elements import UNDEFINED
 from .header import Header
 from .walk import ITEM, ITEM_HEAD_BYTES, PIXEL_GROUP, HeaderLimits, Walk
@@ -31,16 +31,16 @@ _NATIVE = b"\xe0\x7f\x10\x00OW\0\0"
 _AREA_LIMITS = HeaderLimits(elements=100)  # PS3.6 knows seven elements of this group
 
 
-class OffsetTable(StrEnum):
+class OffsetTable(Meaning):
     """The values of ``instances.offset_table``."""
 
-    EXTENDED = "extended"
-    BASIC = "basic"
-    BOTH = "both"
-    EMPTY = "empty"
-    NATIVE = "native"
-    DEFLATED = "deflated"
-    NO_PIXEL_DATA = "no_pixel_data"
+    EXTENDED = "extended", "an Extended Offset Table, PS3.3 section C.7.6.3.1.8"
+    BASIC = "basic", "a Basic Offset Table that is filled, PS3.5 section A.4"
+    BOTH = "both", "one of each"
+    EMPTY = "empty", "compressed pixels with neither"
+    NATIVE = "native", "pixels that are not compressed"
+    DEFLATED = "deflated", "a data set that is compressed as a whole"
+    NO_PIXEL_DATA = "no_pixel_data", "no pixels"
 
 
 @dataclass(frozen=True, slots=True)

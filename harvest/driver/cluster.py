@@ -37,6 +37,7 @@ from distributed.versions import VersionMismatchWarning, get_versions
 from ..config import ClusterConfig
 from ..errors import ClusterLost, HarvestError
 from ..hosts import is_hidden
+from ..meaning import install
 from ..output.destination import local_file, written_whole
 from ..plan.sizing import LEAST_WORKER_BYTES, workers_here
 from .jobs import Jobs, security_of, started
@@ -414,7 +415,7 @@ class Cluster:
 def check_report(file: str | Path) -> Path:
     """Make sure that a report can be made here, before anything is read; raises `HarvestError`."""
     if find_spec("bokeh") is None:
-        raise HarvestError("a performance report needs bokeh: pip install 'harvest[report]'")
+        raise HarvestError(f"a performance report needs bokeh: {install('report')}")
     return local_file(file)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from ..config import OutputConfig, output_config
+from ..config import OutputConfig, output_of
 from ..errors import OutputError
+from ..meaning import Meaning
 from ..output import MANIFEST, open_output
 from ..output.documents import read_json
 from ..output.lease import LEASE
@@ -15,7 +15,14 @@ from ..plan.stored import load_plan
 from ..table.parts import parts_folder
 from .record import RunRecord, read_record
 
-State = Literal["planned", "unfinished", "running", "complete"]
+
+class State(Meaning):
+    """How far a harvest is."""
+
+    PLANNED = "planned", "no part has been read: `harvest run CONFIG` reads it"
+    UNFINISHED = "unfinished", "parts have been read: `harvest run CONFIG` goes on"
+    RUNNING = "running", "a harvest holds the output, or was killed: `harvest run CONFIG` tells"
+    COMPLETE = "complete", "the tables are there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,6 @@ class Status:
 
     output: str
     state: State
-    """``running`` while a harvest holds the output's lease; ``unfinished`` if it ended early."""
     rows: int
     """Of the plan."""
     done: int
@@ -55,8 +61,7 @@ def read_status(location: str | OutputConfig) -> Status:
     OutputError
         There is no plan.
     """
-    config = output_config(location) if isinstance(location, str) else location
-    output = open_output(newest(config))
+    output = open_output(newest(output_of(location)))
     plan = load_plan(output)
     if plan is None:
         raise OutputError(f"{output.location} holds no harvest: `harvest run CONFIG` begins one")
@@ -67,7 +72,7 @@ def read_status(location: str | OutputConfig) -> Status:
         manifest = read_json(output, MANIFEST)
         return Status(
             output.location,
-            "complete",
+            State.COMPLETE,
             plan.rows,
             plan.rows,
             manifest["ok"],
@@ -78,6 +83,6 @@ def read_status(location: str | OutputConfig) -> Status:
     done = sum(p.rows for p in plan.partitions if plan.part(p.number).name in parts)
     # a lease that nobody renews any more looks the same: who runs again will tell
     held = output.exists(LEASE)
-    state: State = "running" if held else "unfinished" if parts else "planned"
+    state = State.RUNNING if held else State.UNFINISHED if parts else State.PLANNED
     ok, errors = (told.ok, dict(told.errors)) if told else (None, None)
     return Status(output.location, state, plan.rows, done, ok, errors, *about)

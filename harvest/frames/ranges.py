@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..dicom.window import ByteRange
+from ..meaning import Meaning
 
 
-class FrameSource(StrEnum):
+class FrameSource(Meaning):
     """The values of ``frames.source``."""
 
-    EXTENDED = "extended"
-    BASIC = "basic"
-    NATIVE = "native"
-    TIFF = "tiff"
-    SCAN = "scan"
+    EXTENDED = "extended", "the Extended Offset Table"
+    BASIC = "basic", "the Basic Offset Table"
+    NATIVE = "native", "arithmetic"
+    TIFF = "tiff", "the directory of a file that is TIFF as well"
+    SCAN = "scan", "a walk over the items"
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,21 @@ class _Held:
 
 
 def open_object(url: str, **source: Any) -> DicomFile:
-    """Open an object as a file; see `harvest.open`."""
+    """Open an object as a file.
+
+    Parameters
+    ----------
+    url
+        ``s3://bucket/key``, ``gs://bucket/key``, or a local file.
+    **source
+        Keys of the config's ``source:`` section, such as ``endpoint``.
+
+    Raises
+    ------
+    ObjectError
+        What is wrong with the object.
+    WrongArgument
+        The URL or a key of `source` is wrong.
+    """
     parsed = parse_url(url)
     return DicomFile(parsed, source_of(parsed, source))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..config import OutputConfig, output_config
+from ..config import OutputConfig, output_of
 from ..errors import ErrorKind, HarvestError, ObjectError
 from ..frames import FrameRanges, FrameSource, Unlocatable, Why
 from ..output import LocalOutput, Output, open_output
@@ -75,7 +75,7 @@ def located(url: str, *, scan: bool = True, **source: Any) -> Located:
 
     Raises
     ------
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
     """
     try:
@@ -186,7 +186,7 @@ def _shown(index: Index) -> str:
 
 def _files(index: Index) -> tuple[Output, list[str]]:
     """Return the files of a frame index, and what holds them."""
-    config = index if isinstance(index, OutputConfig) else _config(index)
+    config = output_of(index)
     url = config.url.rstrip("/")
     if url.endswith(".parquet"):
         folder, _, name = url.rpartition("/")
@@ -201,7 +201,3 @@ def _files(index: Index) -> tuple[Output, list[str]]:
             "scan for objects without an offset table"
         )
     return output, [file["name"] for file in tables["frames"]]
-
-
-def _config(index: str | Path | Mapping[str, Any]) -> OutputConfig:
-    return output_config(**index) if isinstance(index, Mapping) else output_config(str(index))

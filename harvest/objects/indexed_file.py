@@ -186,7 +186,7 @@ def open(  # noqa: A001 - as io.open and gzip.open
         What is wrong with the object.
     HarvestError
         The index cannot be read, or does not know the object.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
 
     See Also

@@ -78,7 +78,7 @@ def read(url: str, **source: Any) -> ObjectReport:
     ------
     ObjectError
         What is wrong with the object.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
 
     See Also

@@ -79,7 +79,7 @@ def read_frames(
         What is wrong with the object.
     HarvestError
         The index cannot be read, or does not know the object; or no decoder is installed.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
 
     See Also

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config import OutputConfig, output_config
+from ..config import OutputConfig, output_of
 from ..store import open_bucket
 from ..urls import parse_url
 from .bucket import BucketOutput
@@ -43,7 +43,7 @@ def open_output(config: OutputConfig | str) -> Output:
     OutputError
         The environment has no credentials for a bucket, or names an unsafe endpoint.
     """
-    given = output_config(config) if isinstance(config, str) else config
+    given = output_of(config)
     url = parse_url(given.url)
     if url.scheme == "file":
         return LocalOutput(Path(url.key))

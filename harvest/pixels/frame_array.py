@@ -141,7 +141,7 @@ def dask_array(
         not know the object. When it is computed: no decoder is installed.
     ObjectError
         What is wrong with the object; ``changed``, when it is computed, where it was replaced.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
 
     See Also

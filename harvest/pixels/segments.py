@@ -176,7 +176,7 @@ def read_segments(
         the index cannot be read, or does not know the object.
     ObjectError
         What is wrong with the object; ``unsupported`` where it is no segmentation.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
 
     See Also

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..config import source_of
-from ..errors import ErrorKind, HarvestError, ObjectError
+from ..errors import ErrorKind, HarvestError, ObjectError, WrongArgument
 from ..objects.file import DicomFile
 from ..objects.frame_reader import THREADS, FrameReader
 from ..objects.frame_table import Index
@@ -63,11 +63,9 @@ class PixelMatrix:
         self._bytes_before = sum(reader.file.bytes_read for reader in passed)
         counts = [reader.ranges.frames for reader in self._readers]
         self._before = [0, *accumulate(counts)]
-        _check_parts(self._readers, self._before)
         decoder = self._readers[0].decoder
         rows, columns, *samples = decoder.shape
-        values = [reader.values for reader in self._readers]
-        self.layout: TileLayout = layout_of(values, counts, (rows, columns))
+        self.layout: TileLayout = _layout(self._readers, counts)
         """Where its tiles lie."""
         self.dtype: np.dtype[Any] = decoder.dtype
         """Of its pixels."""
@@ -138,7 +136,7 @@ class PixelMatrix:
 
         Raises
         ------
-        ValueError
+        WrongArgument
             The region does not lie inside the matrix.
         HarvestError
             There is no such optical path or focal plane, or no decoder is installed.
@@ -158,7 +156,7 @@ class PixelMatrix:
         rows, columns = self.shape[:2]
         inside = 0 <= x <= x + width <= columns and 0 <= y <= y + height <= rows
         if not inside or width < 1 or height < 1:
-            raise ValueError(
+            raise WrongArgument(
                 f"a region of {width} x {height} pixels at ({x}, {y}) does not lie inside the "
                 f"matrix of {columns} x {rows} pixels (columns x rows), which begins at (0, 0)"
             )
@@ -186,10 +184,17 @@ def _offset(reader: FrameReader) -> int:
     return reader.description.concatenation_offset
 
 
-def _check_parts(readers: Sequence[FrameReader], before: Sequence[int]) -> None:
+def _layout(readers: Sequence[FrameReader], frames: Sequence[int]) -> TileLayout:
+    """Lay the tiles of an object, or of the parts of a concatenation in their order."""
+    _check_parts(readers, frames)
+    rows, columns, *_ = readers[0].decoder.shape
+    return layout_of([reader.values for reader in readers], frames, (rows, columns))
+
+
+def _check_parts(readers: Sequence[FrameReader], frames: Sequence[int]) -> None:
     """Refuse a part of a concatenation without the others: its pixels would look absent."""
     told = readers[0].values.get("InConcatenationTotalNumber")
-    joined = [_offset(reader) for reader in readers] == list(before[:-1])
+    joined = [_offset(reader) for reader in readers] == [0, *accumulate(frames)][:-1]
     if not joined or (isinstance(told, int) and told != len(readers)):
         raise ObjectError(
             ErrorKind.UNSUPPORTED,
@@ -230,7 +235,7 @@ def open_slide(
         be read, or does not know the object.
     ObjectError
         What is wrong with an object.
-    ValueError
+    WrongArgument
         The URL or a key of `source` is wrong.
     """
     return PixelMatrix(
@@ -313,7 +318,7 @@ def read_region(
 
     Raises
     ------
-    ValueError
+    WrongArgument
         The region does not lie inside the matrix; or the URL or a key of `source` is wrong.
     HarvestError
         There is no such level, optical path or focal plane, or no decoder is installed; or the
@@ -408,7 +413,7 @@ def _chosen(images: Sequence[Image], optical_path: str | None) -> Image:
     """Choose among images of one size: their optical paths tell them apart, or nothing does."""
     if len(images) == 1:
         return images[0]
-    paths = {PixelMatrix(image).optical_paths: image for image in images}
+    paths = {_optical_paths(image): image for image in images}
     if len(paths) < len(images):
         names = ", ".join(image[0].file.name for image in images)
         raise HarvestError(f"several images are that level: name one of {names}")
@@ -421,3 +426,9 @@ def _chosen(images: Sequence[Image], optical_path: str | None) -> Image:
         f"there is no optical path {optical_path!r}: choose one of "
         f"{', '.join(repr(name) for there in sorted(paths) for name in there)}"
     )
+
+
+def _optical_paths(image: Image) -> tuple[str, ...]:
+    """Name the optical paths of an image by its header alone: an index may know its frames."""
+    parts = sorted(image, key=_offset)
+    return _layout(parts, [part.description.frames or 1 for part in parts]).optical_paths

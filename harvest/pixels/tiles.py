@@ -194,11 +194,11 @@ def _identifiers(values: Values) -> list[str]:
     return [str(number if each is None else each) for number, each in enumerate(found, start=1)]
 
 
-def _name(identifier: Any) -> str:
+def _name(identifier: Any, first: str) -> str:
     """Write the optical path, or the one segment, that a frame names; the first if none."""
     if isinstance(identifier, list):
         identifier = identifier[0] if identifier else None
-    return "1" if identifier is None else str(identifier)
+    return first if identifier is None else str(identifier)
 
 
 def _full(
@@ -236,8 +236,9 @@ def _sparse(
     tops, lefts, heights, of = zip(*positions, strict=True)
     if None in tops or None in lefts:
         raise ObjectError(ErrorKind.MALFORMED, "a tile has no place in the total pixel matrix")
-    named = [_name(each) for each in of]
-    paths = list(dict.fromkeys([*_identifiers(values), *named]))
+    known = _identifiers(values)
+    named = [_name(each, next(iter(known), "1")) for each in of]
+    paths = list(dict.fromkeys([*known, *named]))
     numbers = {name: number for number, name in enumerate(paths)}
     rounded = np.round([float(each or 0) for each in heights], HEIGHT_DECIMALS)
     found, plane = np.unique(rounded, return_inverse=True)

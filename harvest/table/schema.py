@@ -8,8 +8,10 @@ from typing import Final
 
 import pyarrow as pa
 
+from ..dicom.offsets import OffsetTable
 from ..dicom.tags import Attribute, Key, PrivateTag
 from ..dicom.values import column_kind
+from ..frames import FrameSource
 
 _PUBLIC: Final = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
 _PRIVATE: Final = re.compile(r"\(([0-9A-F]{4}),(.*),([0-9A-F]{2})\)", re.DOTALL)
@@ -52,8 +54,7 @@ _INSTANCE_COLUMNS: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
     (
         "offset_table",
         pa.string(),
-        "extended, basic, both, empty, native (not compressed), deflated (the data set is) "
-        "or no_pixel_data",
+        OffsetTable.told(),
     ),
     ("offset_table_frames", pa.int64(), "entries of the offset table"),
     (
@@ -86,9 +87,7 @@ FRAMES: Final = pa.schema(
             (
                 "source",
                 pa.string(),
-                "what told where they lie: extended or basic (its offset table), native "
-                "(arithmetic), tiff (the directory of a file that is TIFF as well), scan (a walk "
-                "over the items); null where nothing did",
+                f"what told where they lie: {FrameSource.told()}; null where nothing did",
             ),
             ("reason", pa.string(), "then: no table, video, a deflated data set, ..."),
             (

@@ -9,74 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Final
 
-from pydicom import datadict
 from sqlglot import exp
 
-
-@dataclass(slots=True)
-class Use:
-    """How queries use one attribute."""
-
-    name: str
-    """Its keyword; any other name is a column that no header has."""
-    as_list: bool = False
-    """It is indexed, unnested, measured or joined to a text."""
-    as_value: bool = False
-    """It is compared, cast or aggregated as it is."""
-    members: dict[str, Use] = field(default_factory=dict)
-    """What is read of the items of a sequence, by keyword."""
-
-    @property
-    def repeated(self) -> bool | None:
-        """Whether it is a list; None where nothing tells."""
-        # taken for a text by mistake, the first value of a list would be a letter
-        return True if self.as_list else False if self.as_value else None
-
-    @property
-    def is_attribute(self) -> bool:
-        """Whether the dictionary has it."""
-        return self.name in datadict.keyword_dict
-
-    def member(self, name: str) -> Use:
-        """Return the use of a member."""
-        return self.members.setdefault(keyword(name), Use(keyword(name)))
-
-    def add(self, other: Use) -> None:
-        """Add what another query does with the same attribute."""
-        self.as_list |= other.as_list
-        self.as_value |= other.as_value
-        for name in other.members:
-            self.member(name).add(other.members[name])
-
-    def paths(self) -> Iterable[tuple[Use, ...]]:
-        """Yield the way to each attribute that has no items, or of whose items nothing is read."""
-        # the parts of a name are no attributes
-        members = [each for each in self.members.values() if each.is_attribute]
-        if not members or sequence_tag(self.name) is None:
-            yield (self,)
-            return
-        for member in members:
-            for rest in member.paths():
-                yield (self, *rest)
-
-
-@cache
-def _keywords() -> dict[str, str]:
-    return {name.lower(): name for name in datadict.keyword_dict}
-
-
-def keyword(name: str) -> str:
-    """Write a name as the dictionary does: SQL has no upper and lower case."""
-    return _keywords().get(name.lower(), name)
-
-
-def sequence_tag(name: str) -> int | None:
-    """Return the tag of a sequence; None for any other name."""
-    tag = datadict.tag_for_keyword(name)
-    return tag if tag is not None and datadict.dictionary_VR(tag) == "SQ" else None
+from .uses import Use
 
 
 def attribute_uses(query: exp.Expr, repeated: Mapping[str, bool]) -> dict[str, Use]:
@@ -95,7 +32,7 @@ def attribute_uses(query: exp.Expr, repeated: Mapping[str, bool]) -> dict[str, U
         By keyword.
     """
     root = Use("")
-    outputs = _Reader(root).outputs(query, {}, ())
+    outputs = _Query(root, query).outputs
     for name, is_list in repeated.items():
         value = outputs.columns.get(name.lower(), _NOTHING)
         _take_as_list(value) if is_list else _take_as_value(value)
@@ -212,57 +149,72 @@ _OF_VALUES: Final = (
 )
 
 
-class _Reader:
-    """Follows the attributes through a query.
+class _Query:
+    """A query, whose attributes are followed through it.
 
     Parameters
     ----------
     root
         Is given what is found.
+    query
+        To be read.
+    known
+        The common table expressions that it sees.
+    around
+        Sources of the queries around it.
     """
 
-    def __init__(self, root: Use) -> None:
+    def __init__(
+        self,
+        root: Use,
+        query: exp.Expr,
+        known: Mapping[str, _Source] | None = None,
+        around: _Scopes = (),
+    ) -> None:
         self._root = root
-
-    def outputs(self, query: exp.Expr, ctes: Mapping[str, _Source], around: _Scopes) -> _Source:
-        """Read a query; return its columns."""
-        known = dict(ctes)
+        self._known = dict(known or {})
+        self._sources: _Sources = {}
+        self._scopes = around
+        self.outputs = _Source()
+        """Its columns."""
         with_ = query.args.get("with_")
         for cte in with_.expressions if with_ else ():
-            known[cte.alias.lower()] = self.outputs(cte.this, known, around)
+            self._known[cte.alias.lower()] = self._inner(cte.this)
         if isinstance(query, exp.Subquery):
-            return self.outputs(query.this, known, around)
-        if isinstance(query, exp.SetOperation):
-            return self._united(query, known, around)
-        sources: _Sources = {}
-        scopes = (sources, *around)
-        from_ = query.args.get("from_")
-        joins = query.args.get("joins") or []
-        for clause in [*([from_] if from_ else []), *joins, *(query.args.get("laterals") or [])]:
-            self._add_source(clause.this, known, scopes)
-        outputs = _Source()
-        for expression in query.expressions:
-            self._add_output(expression, outputs, known, scopes)
-        for join in joins:
-            for condition in [join.args.get("on"), *(join.args.get("using") or [])]:
-                self._read_using(condition, known, scopes)
-        for clause in ("where", "group", "having", "qualify", "order"):
-            self._read_clause(query, clause, outputs, known, scopes)
-        return outputs
+            self.outputs = self._inner(query.this)
+        elif isinstance(query, exp.SetOperation):
+            self.outputs = self._united(query)
+        else:
+            self._scopes = (self._sources, *around)
+            self._read(query)
 
-    def _united(
-        self, query: exp.SetOperation, known: Mapping[str, _Source], around: _Scopes
-    ) -> _Source:
-        left = self.outputs(query.left, known, around)
-        right = self.outputs(query.right, known, around)
+    def _inner(self, query: exp.Expr) -> _Source:
+        """Read a query that sees what this one sees; return its columns."""
+        return _Query(self._root, query, self._known, self._scopes).outputs
+
+    def _united(self, query: exp.SetOperation) -> _Source:
+        left, right = self._inner(query.left), self._inner(query.right)
         pairs = zip(left.columns.items(), right.columns.values(), strict=False)
         return _Source({name: _either([one, other]) for (name, one), other in pairs})
 
-    def _add_source(self, source: exp.Expr, ctes: Mapping[str, _Source], scopes: _Scopes) -> None:
-        sources = scopes[0]
+    def _read(self, query: exp.Expr) -> None:
+        from_ = query.args.get("from_")
+        joins = query.args.get("joins") or []
+        for clause in [*([from_] if from_ else []), *joins, *(query.args.get("laterals") or [])]:
+            self._add_source(clause.this)
+        for expression in query.expressions:
+            self._add_output(expression)
+        for join in joins:
+            for condition in [join.args.get("on"), *(join.args.get("using") or [])]:
+                self._read_using(condition)
+        for clause in ("where", "group", "having", "qualify", "order"):
+            self._read_clause(clause, query.args.get(clause))
+
+    def _add_source(self, source: exp.Expr) -> None:
+        sources = self._sources
         name = source.alias_or_name.lower()
         if isinstance(source, exp.Unnest):
-            value = _either(self._value(each, ctes, scopes) for each in source.expressions)
+            value = _either(map(self._value, source.expressions))
             alias = source.args.get("alias")
             names = [each.name.lower() for each in alias.columns] if alias else []
             sources[names[0] if names else f" {len(sources)}"] = _Source(row=_take_as_list(value))
@@ -270,118 +222,100 @@ class _Reader:
             if isinstance(offset, exp.Expr):
                 sources[f" {len(sources)}"] = _Source({offset.name.lower(): _NOTHING})
         elif isinstance(source, exp.Subquery):
-            sources[name or f" {len(sources)}"] = self.outputs(source.this, ctes, scopes)
+            sources[name or f" {len(sources)}"] = self._inner(source.this)
         elif isinstance(source, exp.Table):
-            own = None if source.db else ctes.get(source.name.lower())
+            own = None if source.db else self._known.get(source.name.lower())
             sources[name] = own or _Source(root=self._root)
 
-    def _add_output(
-        self,
-        expression: exp.Expr,
-        outputs: _Source,
-        ctes: Mapping[str, _Source],
-        scopes: _Scopes,
-    ) -> None:
+    def _add_output(self, expression: exp.Expr) -> None:
+        outputs = self.outputs
         if expression.is_star:
             table = expression.args.get("table")
-            for name, source in scopes[0].items():
+            for name, source in self._sources.items():
                 if table is None or table.name.lower() == name:
                     outputs.columns |= source.columns
                     outputs.root = outputs.root or source.root
             return
         name = expression.output_name.lower() or f" {len(outputs.columns)}"
-        outputs.columns[name] = self._value(expression.unalias(), ctes, scopes)
+        outputs.columns[name] = self._value(expression.unalias())
 
-    def _read_clause(
-        self,
-        query: exp.Expr,
-        clause: str,
-        outputs: _Source,
-        ctes: Mapping[str, _Source],
-        scopes: _Scopes,
-    ) -> None:
-        read = query.args.get(clause)
+    def _read_clause(self, clause: str, read: exp.Expr | None) -> None:
         if read is None:
             return
         # WHERE knows no outputs; ORDER BY means them first, the others last
-        named = {" outputs": _Source(outputs.columns)} if clause != "where" else {}
-        inner = {**named, **scopes[0]} if clause == "order" else {**scopes[0], **named}
-        self._value(read, ctes, (inner, *scopes[1:]))
+        named = {" outputs": _Source(self.outputs.columns)} if clause != "where" else {}
+        own, *around = self._scopes
+        inner = {**named, **own} if clause == "order" else {**own, **named}
+        self._scopes = (inner, *around)
+        self._value(read)
+        self._scopes = (own, *around)
 
-    def _read_using(
-        self, condition: exp.Expr | None, ctes: Mapping[str, _Source], scopes: _Scopes
-    ) -> None:
+    def _read_using(self, condition: exp.Expr | None) -> None:
         if isinstance(condition, exp.Identifier):
-            for source in scopes[0].values():
+            for source in self._sources.values():
                 _take_as_value(source.column(condition.name))
         elif condition is not None:
-            self._value(condition, ctes, scopes)
+            self._value(condition)
 
-    def _value(self, expression: exp.Expr, ctes: Mapping[str, _Source], scopes: _Scopes) -> _Value:
+    def _value(self, expression: exp.Expr) -> _Value:
         """Tell what an expression may be, and note how it uses what it is made of."""
         if isinstance(expression, exp.Column):
-            return _column(expression, scopes)
+            return self._column(expression)
         if isinstance(expression, (exp.Select, exp.SetOperation)):
-            outputs = self.outputs(expression, ctes, scopes)
+            outputs = self._inner(expression)
             if expression.args.get("kind") == "STRUCT":
                 return _Value(fields=outputs.columns)
             return next(iter(outputs.columns.values()), _NOTHING)
         if isinstance(expression, (exp.Alias, exp.PropertyEQ)):
-            named = expression.args.get("expression") or expression.this
-            return self._value(named, ctes, scopes)
+            return self._value(expression.args.get("expression") or expression.this)
         if isinstance(expression, exp.Dot):
-            whole = self._value(expression.this, ctes, scopes)
-            return _member(whole, expression.expression.name)
+            return _member(self._value(expression.this), expression.expression.name)
         if isinstance(expression, (exp.If, exp.Case)):
-            return self._branches(expression, ctes, scopes)
+            return self._branches(expression)
         parts = {
-            id(part): self._value(part, ctes, scopes)
+            id(part): self._value(part)
             for part in expression.iter_expressions()
             if not isinstance(part, (exp.Identifier, exp.DataType))
         }
         return _combined(expression, parts)
 
-    def _branches(
-        self, expression: exp.Expr, ctes: Mapping[str, _Source], scopes: _Scopes
-    ) -> _Value:
+    def _branches(self, expression: exp.Expr) -> _Value:
         """Read CASE and IF, whose value is that of one branch."""
         results = ("true", "false", "default")
         values = []
         for name, argument in expression.args.items():
             for part in argument if isinstance(argument, list) else [argument]:
                 if isinstance(part, exp.Expr):
-                    value = self._value(part, ctes, scopes)
+                    value = self._value(part)
                     values += [value] if name in results or name == "ifs" else []
         return _either(values)
 
+    def _column(self, column: exp.Column) -> _Value:
+        names = [part.name for part in column.parts]
+        for sources in self._scopes:
+            if len(names) > 1 and names[0].lower() in sources:
+                value = sources[names[0].lower()].column(names[1])
+                return _inside(value, names[2:])
+        return _inside(self._unqualified(names[0]), names[1:])
 
-def _column(column: exp.Column, scopes: _Scopes) -> _Value:
-    names = [part.name for part in column.parts]
-    for sources in scopes:
-        if len(names) > 1 and names[0].lower() in sources:
-            value = sources[names[0].lower()].column(names[1])
-            return _inside(value, names[2:])
-    return _inside(_unqualified(names[0], scopes), names[1:])
+    def _unqualified(self, name: str) -> _Value:
+        for sources in self._scopes:
+            for source in sources.values():
+                if name.lower() in source.columns:
+                    return source.columns[name.lower()]
+            row = sources[name.lower()].row if name.lower() in sources else None
+            if row is not None:
+                return row
+            for source in sources.values():
+                if source.root is not None:
+                    return source.column(name)
+        return _NOTHING
 
 
 def _inside(value: _Value, names: Iterable[str]) -> _Value:
     for name in names:
         value = _member(value, name)
     return value
-
-
-def _unqualified(name: str, scopes: _Scopes) -> _Value:
-    for sources in scopes:
-        for source in sources.values():
-            if name.lower() in source.columns:
-                return source.columns[name.lower()]
-        row = sources[name.lower()].row if name.lower() in sources else None
-        if row is not None:
-            return row
-        for source in sources.values():
-            if source.root is not None:
-                return source.column(name)
-    return _NOTHING
 
 
 def _combined(expression: exp.Expr, parts: Mapping[int, _Value]) -> _Value:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..config import OutputConfig
 from ..dicom.offsets import OffsetTable
 from ..errors import HarvestError
+from ..meaning import install
 from ..output.destination import written_whole
 from ..show import size_text
-from .connection import query_rows
+from .queries import querying
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,19 +78,22 @@ def census(output: OutputConfig, by: Grouping | None = None) -> list[Count]:
     HarvestError
         The output is not finished, or has no such column.
     """
-    columns = {row["column_name"] for row in query_rows(output, "DESCRIBE instances")}
-    frames = "NumberOfFrames" if "NumberOfFrames" in columns else "NULL"
-    known = {row["column_name"] for row in query_rows(output, "DESCRIBE series")}
-    if by is None:
-        by = "collection_id" if "collection_id" in known else "Modality"
-    if by not in (known if by == "collection_id" else columns):
-        raise HarvestError(
-            f"this harvest has no column {by}: group by the other one, or harvest a cohort of the "
-            "index with a profile that has Modality"
+    with querying(output, dicom=False) as connection:
+        columns, known = (
+            {row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()}
+            for table in ("instances", "series")
         )
-    join = "LEFT JOIN series s USING (crdc_series_uuid)" if by == "collection_id" else ""
-    rows = query_rows(output, _SQL.format(group=by, frames=frames, join=join))
-    return [Count(**{**row, "group": row["group"] or ""}) for row in rows]
+        if by is None:
+            by = "collection_id" if "collection_id" in known else "Modality"
+        if by not in (known if by == "collection_id" else columns):
+            raise HarvestError(
+                f"this harvest has no column {by}: group by the other one, or harvest a cohort of "
+                "the index with a profile that has Modality"
+            )
+        frames = "NumberOfFrames" if "NumberOfFrames" in columns else "NULL"
+        join = "LEFT JOIN series s USING (crdc_series_uuid)" if by == "collection_id" else ""
+        rows = connection.execute(_SQL.format(group=by, frames=frames, join=join)).fetchall()
+    return [Count(group or "", *values) for group, *values in rows]
 
 
 def write_census(counts: Sequence[Count], file: Path, title: str) -> None:
@@ -133,7 +137,7 @@ def _drawn(counts: Sequence[Count], title: str) -> Figure:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise HarvestError(
-            "a picture needs matplotlib, which is not installed: pip install 'harvest[plot]'"
+            f"a picture needs matplotlib, which is not installed: {install('plot')}"
         ) from None
     merged = _merged(counts)
     groups = list(dict.fromkeys(each.group for each in merged))

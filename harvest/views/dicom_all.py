@@ -38,7 +38,7 @@ from ..dicom.values import column_kind
 from ..sql import quoted
 from ..table.schema import HEADER_COLUMN, SERIES_COUNTS, attributes_of
 from ..urls import AWS_TO_GCS
-from .attribute_use import Use
+from .uses import Use
 
 ATTRIBUTES: Final = "dicom_attributes"
 """Table of the attributes and their sources."""

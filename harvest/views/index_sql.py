@@ -11,7 +11,8 @@ from sqlglot import exp
 
 from ..cohort.idc_index import IndexDefinition, index_definitions
 from . import bigquery
-from .attribute_use import Use, attribute_uses
+from .attribute_use import attribute_uses
+from .uses import Use
 
 _TABLES: Final = frozenset({"dicom_all", "dicom_metadata"})
 

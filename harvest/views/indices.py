@@ -18,10 +18,10 @@ from ..output import LocalOutput
 from ..output.destination import local_file, written_whole
 from ..table.parquet import write_parquet
 from . import bigquery
-from .attribute_use import Use, sequence_tag
-from .connection import querying
 from .dicom_all import ABSENT, ATTRIBUTES, existence
 from .index_sql import IndexQuery, index_queries, together
+from .queries import querying
+from .uses import Use, sequence_tag
 
 _Query = Callable[[str], pa.Table]
 """Asks the harvest."""

@@ -20,7 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 import harvest
 from harvest.errors import ErrorKind, HarvestError, ObjectError
-from harvest.objects.frame_table import located
+from harvest.objects.frame_table import located, write_frames
 from harvest.pixels.slides import PixelMatrix
 from tests import conftest
 from tests.faults.proxy import Gate
@@ -334,6 +334,29 @@ def test_a_header_of_many_tiles_is_read_once(lab: Lab, s3_gate: Gate, tmp_path: 
     assert slide.bytes_read == sum(each.body_bytes for each in s3_gate.seen) < 2.5 * header
     found = slide.region(4800 - 48, 1920 - 64, 48, 64)
     assert np.array_equal(found, tile.pixels)
+
+
+def test_an_index_spares_the_walk_over_optical_paths_too(
+    lab: Lab, s3_gate: Gate, tmp_path: Path
+) -> None:
+    """Where the optical paths of a level are objects of their own, headers tell them apart."""
+    planes = {name: picture(1000, 1500, seed=ord(name)) for name in "AB"}
+    for name, matrix in planes.items():
+        path = tmp_path / f"{name}.dcm"
+        write_slide(path, cut(matrix, path=name), shape=(1000, 1500), table="empty")
+        conftest.put(lab, BUCKET, {f"paths/{name}.dcm": path})
+    rows = [
+        located(f"s3://{BUCKET}/paths/{name}.dcm", endpoint=lab.s3.endpoint).row for name in "AB"
+    ]
+    index = tmp_path / "frames.parquet"
+    write_frames([row for row in rows if row is not None], index)
+    slide = harvest.open_slide(
+        f"s3://{BUCKET}/paths/", optical_path="B", index=index, endpoint=s3_gate.url
+    )
+    # the listing, and a header each
+    assert len(s3_gate.seen) == 3
+    whole = by_highdicom(tmp_path / "B.dcm")
+    assert np.array_equal(slide.region(700, 500, 90, 80), whole[500:580, 700:790])
 
 
 # --- real slides -----------------------------------------------------------------------------

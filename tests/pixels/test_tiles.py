@@ -66,8 +66,19 @@ def test_optical_paths_in_the_order_of_their_sequence() -> None:
     values = sparse((1, 1, 0, "b"), (1, 1, 0, "a"), (1, 1, 0, None))
     values["OpticalPathSequence"] = [{"OpticalPathIdentifier": each} for each in "ab"]
     layout = layout_of([values], [3], (10, 20))
-    assert layout.optical_paths == ("a", "b", "1")
+    assert layout.optical_paths == ("a", "b")
     assert layout.plane_of("b").frames.tolist() == [1]
+
+
+def test_tiles_that_name_no_optical_path_are_of_the_first() -> None:
+    """They must be seen where no path is asked for."""
+    values = sparse((1, 1, 0, None), (1, 21, 0, None))
+    values["OpticalPathSequence"] = [{"OpticalPathIdentifier": "A"}]
+    layout = layout_of([values], [2], (10, 20))
+    assert layout.optical_paths == ("A",)
+    assert layout.plane_of().frames.tolist() == [1, 2]
+    del values["OpticalPathSequence"]
+    assert layout_of([values], [2], (10, 20)).optical_paths == ("1",)
 
 
 def test_segments_are_chosen_like_optical_paths() -> None:

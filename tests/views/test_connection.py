@@ -23,7 +23,7 @@ from harvest.config import OutputConfig, output_config
 from harvest.driver.runner import run
 from harvest.errors import ConfigError, HarvestError, OutputError, StoreUnavailable
 from harvest.store import with_boto3
-from harvest.views.connection import query_rows, query_text
+from harvest.views.queries import query_rows, query_text
 from tests import conftest
 from tests.faults.proxy import Gate, status
 from tests.lab import Lab, servers

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harvest.views.attribute_use import Use
 from harvest.views.index_sql import attributes_of_indices, index_queries
+from harvest.views.uses import Use
 
 
 def test_idcs_own_queries() -> None:
