@@ -17,6 +17,9 @@ ELSEWHERE: Final = {
     "store/with_boto3": "store/test_store",
     "store/with_google": "store/test_store",
     "store/with_obstore": "store/test_store",
+    # who asks, and the files that are asked
+    "views/output_files": "views/test_queries",
+    "views/uses": "views/test_attribute_use",
     # without commands there is nothing to give options to
     "cli/options": "cli/test_objects",
     # what all sections have in common
@@ -28,6 +31,7 @@ ELSEWHERE: Final = {
 }
 """Modules whose tests lie in the file of another."""
 OF_NO_MODULE: Final = {
+    "cli/test_mistakes": "what the command line says of wrong use, whatever the command",
     "driver/test_tls": "clusters that are reached by TLS, from certificates to rows",
     "frames/test_decoded": "frames of real files, against pydicom's decoders",
     "frames/test_frames": "locate_frames, which is the package's own",
