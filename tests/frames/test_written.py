@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.encaps import parse_basic_offsets
 
 from harvest.frames.written import basic_table, extended_table
+from tests.support.build import part10
 
 OFFSETS = [0, 110, 5_000]
 
@@ -21,6 +22,6 @@ def test_a_basic_table(offsets: list[int]) -> None:
 
 def test_an_extended_table() -> None:
     lengths = [102, 4_882, 2**33]
-    read = dcmread(BytesIO(extended_table(OFFSETS, lengths)), force=True)
+    read = dcmread(BytesIO(part10(extended_table(OFFSETS, lengths))))
     assert struct.unpack("<3Q", read.ExtendedOffsetTable) == tuple(OFFSETS)
     assert struct.unpack("<3Q", read.ExtendedOffsetTableLengths) == tuple(lengths)
