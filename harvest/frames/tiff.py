@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 from ..dicom.walk import ITEM_HEAD_BYTES
 from .asking import Asking, Source
 from .description import PixelDescription
+from .entries import absolute, chained
 from .ranges import ByteRange, FrameRanges, FrameSource, Wrong
 from .scan import MOST_FRAGMENTS
-from .tables import absolute, chained
 
 IMAGE_WIDTH: Final = 256
 IMAGE_LENGTH: Final = 257
