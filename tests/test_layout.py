@@ -17,6 +17,10 @@ ELSEWHERE: Final = {
     "store/with_boto3": "store/test_store",
     "store/with_google": "store/test_store",
     "store/with_obstore": "store/test_store",
+    # both offset tables are checked by the same rules
+    "frames/basic": "frames/test_tables",
+    "frames/entries": "frames/test_tables",
+    "frames/extended": "frames/test_tables",
     # who asks, and the files that are asked
     "views/output_files": "views/test_queries",
     "views/uses": "views/test_attribute_use",
@@ -35,6 +39,7 @@ OF_NO_MODULE: Final = {
     "driver/test_tls": "clusters that are reached by TLS, from certificates to rows",
     "frames/test_decoded": "frames of real files, against pydicom's decoders",
     "frames/test_frames": "locate_frames, which is the package's own",
+    "frames/test_tables": "what both offset tables have in common",
     "output/test_output": "the contract of all outputs",
     "store/test_store": "the contract of all transports",
 }

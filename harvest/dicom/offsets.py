@@ -26,6 +26,8 @@ PIXEL_TAGS: Final = {
 }
 BASIC_OFFSET_REACH: Final = 2**32
 """A Basic Offset Table counts bytes in 32 bits."""
+PAST_END: Final = "the table goes past the object's end"
+SIZES_DIFFER: Final = "the extended table and its lengths differ in size"
 BOTH_FILLED: Final = "an extended table beside a filled basic one"
 _NATIVE = b"\xe0\x7f\x10\x00OW\0\0"
 _AREA_LIMITS = HeaderLimits(elements=100)  # PS3.6 knows seven elements of this group
@@ -229,6 +231,25 @@ def _kind(area: PixelArea, basic: int) -> tuple[OffsetTable, int, int]:
     return (OffsetTable.BASIC if basic else OffsetTable.EMPTY), basic, 4
 
 
+def count_problem(length: int, width: int, frames: int) -> str | None:
+    """Return what is wrong with the number of a table's entries.
+
+    Parameters
+    ----------
+    length
+        Bytes of the table.
+    width
+        Bytes of an entry.
+    frames
+        Number of Frames.
+    """
+    if length % width:
+        return f"{length} bytes are no whole number of entries"
+    if length // width != frames:
+        return f"{length // width} entries for {frames} frames"
+    return None
+
+
 def _table_problems(
     window: Window, area: PixelArea, basic: int, length: int, width: int, number_of_frames: int
 ) -> list[str]:
@@ -239,13 +260,12 @@ def _table_problems(
     if extended and basic:
         problems.append(BOTH_FILLED)
     if area.extended is not None and extended != extended_lengths:
-        problems.append("the extended table and its lengths differ in size")
-    if length % width:
-        problems.append(f"{length} bytes are no whole number of entries")
-    elif length and length // width != number_of_frames:
-        problems.append(f"{length // width} entries for {number_of_frames} frames")
+        problems.append(SIZES_DIFFER)
+    miscounted = count_problem(length, width, number_of_frames) if length else None
+    if miscounted is not None:
+        problems.append(miscounted)
     if area.value + ITEM_HEAD_BYTES + basic > window.size:
-        problems.append("the table goes past the object's end")
+        problems.append(PAST_END)
     if width == 4 and length and window.size - area.value > BASIC_OFFSET_REACH:
         problems.append("32-bit offsets for more than 4 GiB of pixels")
     return problems

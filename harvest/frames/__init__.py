@@ -1,8 +1,9 @@
 """Where each frame of an object lies: from its tables, by arithmetic, or by a scan of its items.
 
 Pure: `locate_frames` asks for ranges of bytes and is sent them, whoever reads. In the order of
-their use: `description`, `asking`, `ranges`, `codecs`, `native`, `tables`, `tiff`, `scan`,
-`fragments`, `written`.
+their use: `description`, `asking`, `ranges`, `codecs`; `native`, `extended`, `basic`, `tiff` and
+`scan`, one for each `FrameSource`, with `entries` for what tables have in common; `fragments`;
+`written`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ..dicom.asking import Asking
 from ..dicom.first_ranges import BRIDGED_BYTES
 from ..dicom.offsets import BOTH_FILLED
 from .asking import Source
+from .basic import read_basic
 from .codecs import Codec
 from .description import (
     PIXEL_ATTRIBUTES,
@@ -22,11 +24,11 @@ from .description import (
     PixelDescription,
     describe_pixels,
 )
+from .extended import read_extended
 from .fragments import join_fragments
 from .native import locate_native
 from .ranges import FrameRanges, FrameSource, Stop, Unlocatable, Why, Wrong
 from .scan import scan_frames
-from .tables import read_basic, read_extended
 from .tiff import has_directory, read_tiff
 
 __all__ = [

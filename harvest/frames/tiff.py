@@ -22,9 +22,9 @@ from ..dicom.walk import ITEM_HEAD_BYTES
 from ..dicom.window import ByteRange
 from .asking import Source
 from .description import PixelDescription
+from .entries import absolute, chained
 from .ranges import FrameRanges, FrameSource, Wrong
 from .scan import MOST_FRAGMENTS
-from .tables import absolute, chained
 
 IMAGE_WIDTH: Final = 256
 IMAGE_LENGTH: Final = 257

@@ -13,13 +13,13 @@ from ..dicom.elements import DataSet, Element
 from ..dicom.offsets import Pixels
 from ..dicom.tags import BINARY_VRS, Attribute, Wanted, keyword_of
 from ..dicom.values import Encoding, Unfit, convert
-from ..dicom.walk import HeaderLimits
 from ..store.fetch import Traffic
 from ..store.patience import RateLimit
 from ..table.rows import Planned
 from ..urls import parse_url
 from ..worker.object_reader import ObjectReader
 from ..worker.reading import read_alone
+from .frame_reader import READER_LIMITS
 
 SHOWN_VALUE_BYTES: Final = 1024
 """Longest value that is shown."""
@@ -91,7 +91,7 @@ def read(url: str, **source: Any) -> ObjectReport:
     reader = ObjectReader(
         settings,
         Wanted(everything=True),
-        HeaderLimits(),
+        READER_LIMITS,
         retries=3,
         object_seconds=120,
         rate=RateLimit(None),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from harvest.dicom.header import Header, read_header
+from harvest.dicom.offsets import PAST_END
 from harvest.dicom.window import Window
 from harvest.errors import ObjectError
 from harvest.frames import (
@@ -326,4 +327,9 @@ def test_a_table_past_the_objects_end() -> None:
     data = multiframe(JPEG, begin + LITTLE.item(bytes(8), length=24), 6)
     reason = locate(data).reason
     assert reason.why == Why.TRUNCATED
-    assert reason.problem == "the basic table goes past the object's end"
+    # as what is told by the lengths alone, so that it is told once
+    assert reason.problem == PAST_END
+    behind = multiframe(JPEG, begin + LITTLE.item(bytes(24)), 6)
+    assert locate(behind).reason.problem == (
+        "the basic table has entries where there are no fragments"
+    )

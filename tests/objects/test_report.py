@@ -102,3 +102,21 @@ def test_errors(tmp_path: Path) -> None:
         harvest.read("s3://b/k", endpoint="http://example.org")
     with pytest.raises(ValueError, match="endpointt"):
         harvest.read("s3://b/k", endpointt="x")
+
+
+def test_a_header_may_be_as_long_as_for_its_frames(tmp_path: Path) -> None:
+    """All that read single objects read the same ones."""
+    path = conftest.write_dicom(tmp_path / "image.dcm", "2.25.1")
+    image = pydicom.dcmread(path)
+    block = image.private_block(0x0009, "TEST", create=True)
+    for number in range(220):
+        block.add_new(number, "UN", bytes(60_000))
+    for group in range(0x0011, 0x0021, 2):
+        block = image.private_block(group, "TEST", create=True)
+        for number in range(220):
+            block.add_new(number, "UN", bytes(60_000))
+    image.save_as(path)
+    report = harvest.read(str(path))
+    assert report.header_bytes > 2**26
+    assert by_name(report.elements)["Modality"].value == ["CT"]
+    assert len(harvest.read_frames(str(path), [1])) == 1
