@@ -213,7 +213,7 @@ class Walk:
         return level.found, position
 
     def top_level(
-        self, position: int, implicit: bool, selection: Selection, starts: list[int] | None = None
+        self, position: int, selection: Selection, starts: list[int] | None = None
     ) -> TopLevel:
         """Walk over the main data set to its pixel area or to the object's end.
 
@@ -221,16 +221,14 @@ class Walk:
         ----------
         position
             Where it begins.
-        implicit
-            Whether the transfer syntax says implicit VR; the first element is believed instead.
         selection
             Which elements to keep.
         starts
             Is given the offset of each element.
         """
         size = self._window.size
-        if size - position >= 6:
-            implicit = self._looks_implicit(position)
+        # the first element is believed, whatever the transfer syntax says; fewer bytes are none
+        implicit = size - position >= 6 and self._looks_implicit(position)
         level = _Level(selection, implicit, starts=starts)
         last_group = 0
         while position < size:
