@@ -27,6 +27,7 @@ PIXEL_TAGS: Final = {
 BASIC_OFFSET_REACH: Final = 2**32
 """A Basic Offset Table counts bytes in 32 bits."""
 BOTH_FILLED: Final = "an extended table beside a filled basic one"
+_PAST_END = "the table goes past the object's end"
 _NATIVE = b"\xe0\x7f\x10\x00OW\0\0"
 _AREA_LIMITS = HeaderLimits(elements=100)  # PS3.6 knows seven elements of this group
 
@@ -216,9 +217,7 @@ def _encapsulated(window: Window, header: Header, area: PixelArea, number_of_fra
         return Pixels(OffsetTable.EMPTY, 0, "the Basic Offset Table's item is missing", area.value)
     kind, length, width = _kind(area, basic)
     problems = _table_problems(window, area, basic, length, width, number_of_frames)
-    issues: tuple[PixelIssue, ...] = ()
-    if area.value + 8 + basic > window.size:
-        issues = (PixelIssue(area.keyword, "ends_early"),)
+    issues = (PixelIssue(area.keyword, "ends_early"),) if _PAST_END in problems else ()
     return Pixels(kind, length // width, "; ".join(problems) or None, area.value, issues)
 
 
@@ -245,7 +244,7 @@ def _table_problems(
     elif length and length // width != number_of_frames:
         problems.append(f"{length // width} entries for {number_of_frames} frames")
     if area.value + 8 + basic > window.size:
-        problems.append("the table goes past the object's end")
+        problems.append(_PAST_END)
     if width == 4 and length and window.size - area.value > BASIC_OFFSET_REACH:
         problems.append("32-bit offsets for more than 4 GiB of pixels")
     return problems

@@ -252,6 +252,11 @@ def test_a_table_is_checked_with_few_requests(count: int, scanned: bool) -> None
 # hostile
 
 
+NO_DELIMITER = "the object ends before its pixels' delimiter"
+PAST_END = "a fragment goes past the object's end"
+NO_FRAGMENT = "no fragment at offset {at}"
+
+
 def test_ten_million_empty_fragments_end_with_a_reason() -> None:
     begin = LITTLE.element(PIXEL_DATA, "OB", length=UNDEFINED)
     head = multiframe(JPEG, begin + LITTLE.item(b""), 3)
@@ -265,21 +270,25 @@ def test_ten_million_empty_fragments_end_with_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "why"),
+    ("tail", "why", "reason"),
     [
-        (b"", Why.TRUNCATED),
-        (b"\xfe\xff\x00", Why.TRUNCATED),
-        (LITTLE.item(b"ab", length=1000), Why.TRUNCATED),
-        (LITTLE.item(b"ab", length=UNDEFINED), Why.MALFORMED),
-        (LITTLE.item(b"ab", defined=False), Why.MALFORMED),
-        (LITTLE.item_end, Why.MALFORMED),
-        (b"\0" * 16, Why.MALFORMED),
+        (b"", Why.TRUNCATED, NO_DELIMITER),
+        (b"\xfe\xff\x00", Why.TRUNCATED, NO_DELIMITER),
+        (LITTLE.item(b"ab"), Why.TRUNCATED, NO_DELIMITER),
+        (LITTLE.item(b"ab", length=4), Why.TRUNCATED, PAST_END),
+        (LITTLE.item(b"ab", length=1000), Why.TRUNCATED, PAST_END),
+        (LITTLE.item(b"ab", length=UNDEFINED), Why.MALFORMED, NO_FRAGMENT),
+        (LITTLE.item(b"ab", defined=False), Why.MALFORMED, NO_FRAGMENT),
+        (LITTLE.item_end, Why.MALFORMED, NO_FRAGMENT),
+        (b"\0" * 16, Why.MALFORMED, NO_FRAGMENT),
     ],
 )
 @pytest.mark.parametrize("before", [0, 1, 2])
-def test_items_that_do_not_end_well(before: int, tail: bytes, why: Why) -> None:
+def test_items_that_do_not_end_well(before: int, tail: bytes, why: Why, reason: str) -> None:
     pixels = LITTLE.encapsulated([padded(frame) for frame in FRAMES[:before]], end=False)
-    assert locate(multiframe(JPEG, pixels + tail, 2)).reason.why == why
+    data = multiframe(JPEG, pixels + tail, 2)
+    found = locate(data).reason
+    assert (found.why, found.reason) == (why, reason.format(at=len(data) - len(tail)))
 
 
 @pytest.mark.parametrize("seed", range(120))

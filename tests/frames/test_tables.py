@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,11 +122,25 @@ def test_chrominance_that_is_not_shared_after_all() -> None:
 @pytest.mark.parametrize(
     ("tag", "vr", "width"), [(0x7FE00008, "OF", 4), (0x7FE00009, "OD", 8)], ids=["OF", "OD"]
 )
-def test_pixels_of_floating_point_are_native(tag: int, vr: str, width: int) -> None:
+@pytest.mark.parametrize("bits", [0, 16, 64])
+def test_the_width_of_floating_point_is_that_of_its_element(
+    tag: int, vr: str, width: int, bits: int
+) -> None:
     pixels = bytes(n % 251 for n in range(2 * 16 * width))
-    data = multiframe(EXPLICIT_LITTLE, LITTLE.element(tag, vr, pixels), 2, bits=8 * width)
+    data = multiframe(EXPLICIT_LITTLE, LITTLE.element(tag, vr, pixels), 2, bits=bits)
     half = 16 * width
     assert frames_in(data, locate(data).ranges) == [pixels[:half], pixels[half:]]
+
+
+def test_a_single_sample_shares_no_chrominance() -> None:
+    data = native(bytes(32), 2, photometric="YBR_FULL_422")
+    assert locate(data).ranges.frame_bits == 128
+
+
+def test_without_samples_per_pixel_there_is_one() -> None:
+    data = native(bytes(32), 2)
+    pixels = replace(describe(data), samples_per_pixel=None)
+    assert drive(data, pixels).ranges.frame_bits == 128
 
 
 @pytest.mark.parametrize("frames", [None, 0, 1])
@@ -134,20 +149,26 @@ def test_a_single_frame_needs_no_number(frames: int | None) -> None:
     assert locate(data).ranges.frames == 1
 
 
+MISSING = "Rows, Columns, Samples per Pixel or Bits Allocated is missing"
+COMPRESSED = "native pixels in a compressed transfer syntax"
+
+
 @pytest.mark.parametrize(
-    ("pixels", "changes", "why"),
+    ("pixels", "changes", "reason"),
     [
-        (bytes(30), {}, Why.UNCLEAR),
-        (bytes(32), {"rows": 0}, Why.UNCLEAR),
-        (bytes(32), {"samples": 0}, Why.UNCLEAR),
-        (bytes(32), {"transfer_syntax": JPEG}, Why.UNCLEAR),
-        (bytes(34), {"transfer_syntax": "1.2.3.4"}, Why.UNCLEAR),
+        (bytes(30), {}, "30 bytes of pixels where 2 frames take 32"),
+        (b"", {}, "0 bytes of pixels where 2 frames take 32"),
+        (bytes(32), {"rows": 0}, MISSING),
+        (bytes(32), {"samples": 0}, MISSING),
+        (bytes(32), {"transfer_syntax": JPEG}, COMPRESSED),
+        (bytes(34), {"transfer_syntax": "1.2.3.4"}, COMPRESSED),
     ],
 )
 def test_native_pixels_whose_length_does_not_agree(
-    pixels: bytes, changes: dict[str, Any], why: Why
+    pixels: bytes, changes: dict[str, Any], reason: str
 ) -> None:
-    assert locate(native(pixels, 2, **changes)).reason.why == why
+    found = locate(native(pixels, 2, **changes)).reason
+    assert (found.why, found.reason) == (Why.UNCLEAR, reason)
 
 
 def test_native_pixels_of_an_unknown_syntax_must_fit_exactly() -> None:
@@ -196,6 +217,7 @@ def test_a_right_table_is_used(kind: str, count: int, scan: bool) -> None:
     assert located.ranges.offsets is not None
     assert located.ranges.lengths is not None
     assert data[located.ranges.offsets[0] :][:4] == b"\xfe\xff\x00\xe0"
+    assert located.ranges.bit_offset(count) == 0
 
 
 @pytest.mark.parametrize("kind", TABLES)
@@ -310,6 +332,23 @@ def test_a_table_that_seems_to_wrap_and_lies_is_scanned(entries: list[int]) -> N
     assert located.bytes_asked < 10_000
 
 
+def test_a_wrap_to_the_last_frame_but_one_is_confirmed_by_its_item() -> None:
+    starts = [0, GIB, 2 * GIB, 3 * GIB, 5 * GIB, 6 * GIB]
+    entries = [start % 2**32 for start in starts]
+    entries[4] += 2
+    data, first = sparse_basic(starts, 7 * GIB, entries)
+    ranges = drive(data, describe_sparse(data)).ranges
+    assert ranges.problem == "the basic table's entry for frame 5 leads to no such fragment"
+    assert list(ranges.offsets or ()) == [first + start for start in starts]
+
+
+def test_a_table_wraps_no_more_often_than_its_object_has_room() -> None:
+    entries = [0, 2 * GIB, GIB, 3 * GIB, 2 * GIB, GIB]
+    data, _ = sparse_basic(STARTS, 9 * GIB, entries)
+    ranges = drive(data, describe_sparse(data)).ranges
+    assert ranges.problem == "the basic table is not in ascending order"
+
+
 # wrong tables
 
 
@@ -346,13 +385,21 @@ def set_entry(number: int, value: int) -> Callable[[list[int]], None]:
 WRONG: dict[str, tuple[Callable[[list[int]], Any], str]] = {
     "one too many": (lambda entries: entries.append(entries[-1] + 8), "7 entries for 6 frames"),
     "one too few": (lambda entries: entries.pop(), "5 entries for 6 frames"),
-    "not 0": (set_entry(0, 8), "first entry is not 0"),
-    "not ascending": (set_entry(2, 500), "not in ascending order"),
-    "twice the same": (lambda entries: entries.__setitem__(2, entries[1]), "without bytes"),
-    "empty frame": (lambda entries: entries.__setitem__(2, entries[1] + 8), "without bytes"),
-    "odd": (lambda entries: entries.__setitem__(2, entries[2] + 1), "odd offsets"),
-    "past the end": (set_entry(5, 10**6), "past the object's end"),
-    "last to nowhere": (lambda entries: entries.__setitem__(5, entries[5] + 2), "table"),
+    "not 0": (set_entry(0, 8), "the {kind} table's first entry is not 0"),
+    "not ascending": (set_entry(2, 500), "the {kind} table is not in ascending order"),
+    "twice the same": (
+        lambda entries: entries.__setitem__(2, entries[1]),
+        "the {kind} table has a frame without bytes",
+    ),
+    "empty frame": (
+        lambda entries: entries.__setitem__(2, entries[1] + 8),
+        "the {kind} table has a frame without bytes",
+    ),
+    "odd": (
+        lambda entries: entries.__setitem__(2, entries[2] + 1),
+        "the {kind} table has odd offsets",
+    ),
+    "past the end": (set_entry(5, 10**6), "the {kind} table goes past the object's end"),
 }
 
 
@@ -363,27 +410,119 @@ def test_a_wrong_table_is_told_and_scanned(kind: str, name: str) -> None:
     data = wrong(kind, change)
     ranges = locate(data).ranges
     assert ranges.source == FrameSource.SCAN
-    assert problem in (ranges.problem or "")
+    assert ranges.problem == problem.format(kind=kind)
     assert frames_in(data, ranges) == WHOLE
     reason = locate(data, scan=False).reason
     assert reason.why == Why.NO_TABLE
     assert reason.problem == ranges.problem
 
 
+@pytest.mark.parametrize("by", [-2, 2])
+@pytest.mark.parametrize("count", [2, 6])
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("extended", "offsets and lengths of the extended table do not agree"),
+        ("basic", "the basic table's last entry: no fragment at offset {at}"),
+    ],
+)
+def test_a_last_entry_that_leads_to_no_item(kind: str, problem: str, count: int, by: int) -> None:
+    entries = item_starts(WHOLE[:count])
+    entries[-1] += by
+    data = multiframe(JPEG, TABLES[kind](FRAMES[:count], entries), count)
+    ranges = locate(data).ranges
+    assert frames_in(data, ranges) == WHOLE[:count]
+    if kind == "basic" and (count, by) == (2, -2):
+        problem = "the basic table's entry for frame 1 leads to no such fragment"
+    at = data.index(LITTLE.mark(0xE000, len(WHOLE[0]))) + entries[-1]
+    assert ranges.problem == problem.format(at=at)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[b"", WHOLE[1]], [b""]],
+    ids=["before its bytes", "alone"],
+)
+def test_the_last_frame_of_a_basic_table_does_not_begin_with_an_empty_fragment(
+    pieces: list[bytes],
+) -> None:
+    pixels = LITTLE.encapsulated([WHOLE[0], *pieces], [0, 8 + len(WHOLE[0])])
+    reason = locate(multiframe(JPEG, pixels, 2), scan=False).reason
+    assert reason.problem == "the basic table has a frame without bytes"
+
+
+@pytest.mark.parametrize("last", [4, 5], ids=["before a beginning", "behind the last one"])
+def test_the_last_entry_of_a_basic_table_leads_to_a_beginning(last: int) -> None:
+    """Of frames in two fragments each it may lead to a second one: an item, but no frame."""
+    flat = [piece for frame in WHOLE for piece in (frame[:20], frame[20:])]
+    starts = item_starts(flat)
+    entries = [*starts[0:10:2], starts[2 * last + 1]]
+    data = multiframe(JPEG, LITTLE.encapsulated(flat, entries), 6)
+    ranges = locate(data).ranges
+    assert ranges.problem == "the basic table's last entry leads to no beginning of a frame"
+    assert frames_in(data, ranges) == WHOLE
+
+
+def test_where_no_frame_has_a_marker_the_last_needs_none() -> None:
+    frames = [bytes(20 + 2 * n) for n in range(3)]
+    data = multiframe(JPEG, basic_table(frames), 3)
+    ranges = locate(data).ranges
+    assert (ranges.source, ranges.problem) == (FrameSource.BASIC, None)
+    assert frames_in(data, ranges) == frames
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("extended", "the extended table has entries where there are no fragments"),
+        ("basic", "the basic table goes past the object's end"),
+    ],
+)
+@pytest.mark.parametrize("kept", [0, 1, 7])
+def test_an_object_that_ends_behind_its_table(kind: str, problem: str, kept: int) -> None:
+    data = multiframe(JPEG, TABLES[kind]([jpeg(50)]), 1)
+    begin = data.index(LITTLE.mark(0xE000, 50))
+    reason = locate(data[: begin + kept]).reason
+    assert (reason.why, reason.problem) == (Why.TRUNCATED, problem)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_whose_only_entry_leads_to_the_delimiter(kind: str) -> None:
+    pixels = LITTLE.extended([0], [8]) if kind == "extended" else b""
+    pixels += LITTLE.encapsulated([], () if kind == "extended" else [0])
+    reason = locate(multiframe(JPEG, pixels, 1)).reason
+    expected = {
+        "extended": "the extended table goes past the object's end",
+        "basic": "the basic table's entry for frame 1 leads to no such fragment",
+    }
+    assert (reason.why, reason.problem) == (Why.UNCLEAR, expected[kind])
+
+
 @pytest.mark.parametrize(
     ("lengths", "problem"),
     [
-        ([1, 2], "differ in size"),
-        ([0] * 6, "without bytes"),
-        ([2**64 - 1] * 6, "past the object's end"),
-        ([len(frame) + 2 for frame in FRAMES], "do not agree"),
+        ([1, 2], "the extended table and its lengths differ in size"),
+        ([0] * 6, "the extended table has a frame without bytes"),
+        ([2**64 - 1] * 6, "the extended table goes past the object's end"),
+        (
+            [len(frame) + 2 for frame in FRAMES],
+            "offsets and lengths of the extended table do not agree",
+        ),
     ],
 )
 def test_wrong_lengths_of_an_extended_table(lengths: list[int], problem: str) -> None:
     data = multiframe(JPEG, extended_table(FRAMES, lengths=lengths), 6)
     ranges = locate(data).ranges
-    assert problem in (ranges.problem or "")
+    assert ranges.problem == problem
     assert frames_in(data, ranges) == WHOLE
+
+
+def test_an_extended_table_whose_items_are_others() -> None:
+    """Offsets and lengths agree with each other, and not with the items."""
+    lengths = [len(WHOLE[0]), len(WHOLE[1]) - 2]
+    data = multiframe(JPEG, extended_table(WHOLE[:2], lengths=lengths), 2)
+    problem = "the extended table's entry for frame 2 leads to no such fragment"
+    assert locate(data).ranges.problem == problem
 
 
 def test_an_extended_table_that_forgot_the_padding() -> None:
@@ -412,13 +551,23 @@ def test_a_wrong_extended_table_beside_a_right_basic_one() -> None:
     assert frames_in(data, ranges) == WHOLE
 
 
-@pytest.mark.parametrize("kind", TABLES)
-def test_fewer_entries_than_fragments_begin_a_frame(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("extended", "more fragments than the extended table has frames"),
+        ("basic", "more fragments begin a frame than the basic table has entries"),
+    ],
+)
+@pytest.mark.parametrize(("told", "there"), [(2, 3), (4, 6), (5, 6)])
+def test_fewer_entries_than_fragments_begin_a_frame(
+    kind: str, problem: str, told: int, there: int
+) -> None:
     """Number of Frames and table agree, and both leave the last frames out."""
-    entries = item_starts(WHOLE)[:4]
-    lengths = [[len(frame) for frame in FRAMES[:4]]] if kind == "extended" else []
-    data = multiframe(JPEG, TABLES[kind](FRAMES, entries, *lengths), 4)
-    assert answer(data) == "unclear"
+    entries = item_starts(WHOLE)[:told]
+    lengths = [[len(frame) for frame in FRAMES[:told]]] if kind == "extended" else []
+    data = multiframe(JPEG, TABLES[kind](FRAMES[:there], entries, *lengths), told)
+    reason = locate(data).reason
+    assert (reason.why, reason.problem) == (Why.UNCLEAR, problem)
 
 
 @pytest.mark.parametrize("kind", TABLES)
