@@ -21,7 +21,7 @@ from harvest.dicom.elements import UNDEFINED, DataSet, Element, Selection
 from harvest.dicom.header import INFLATED_AT_ONCE, Header, read_header
 from harvest.dicom.offsets import Pixels, locate_pixels
 from harvest.dicom.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path
-from harvest.dicom.walk import HeaderLimits
+from harvest.dicom.walk import LEAPT_BYTES, HeaderLimits
 from harvest.dicom.window import NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError
 from harvest.store.fetch import Traffic
@@ -420,6 +420,28 @@ def test_a_file_meta_in_implicit_vr() -> None:
     assert value(header, 0x0020000E) == uid("2.25.22")
 
 
+@pytest.mark.parametrize("defined", [True, False])
+@pytest.mark.parametrize("code", [IMPLICIT, LITTLE], ids=["implicit", "unknown sequence"])
+def test_a_length_that_looks_like_a_vr_is_a_length_under_implicit_vr(
+    code: Syntax, defined: bool
+) -> None:
+    long = IMPLICIT.element(TEXT, "UT", b"x" * int.from_bytes(b"TM", "little"))
+    first = IMPLICIT.element(0x0040A032, "DT", b"20240229")
+    content = [IMPLICIT.item(first + long, defined=defined)]
+    if code is IMPLICIT:
+        content.append(IMPLICIT.item(long, defined=defined))
+    data = part10(
+        identity(code)
+        + series(code)
+        + (long if code is IMPLICIT else b"")
+        + code.sequence(CONTENT, content, defined=False, vr="UN")
+        + code.element(0x0040DB00, "CS", b"2000"),
+        IMPLICIT_LITTLE if code is IMPLICIT else EXPLICIT_LITTLE,
+    )
+    header = assert_read_alike(data)
+    assert [item[TEXT].vr for item in items(header.dataset[CONTENT])] == [None] * len(content)
+
+
 def test_a_single_element_without_vr_is_read_as_implicit() -> None:
     data = part10(identity() + IMPLICIT.element(0x00100010, "PN", b"Doe^Jane") + series())
     header = assert_read_alike(data)
@@ -456,7 +478,7 @@ def test_large_values_that_nobody_wants_are_skipped() -> None:
         assert window.held < 2000
 
 
-@pytest.mark.parametrize("length", [1024, 1026])
+@pytest.mark.parametrize("length", [1024, 1026, LEAPT_BYTES + 2])
 @pytest.mark.parametrize("vr", ["UT", "OB"])
 def test_everything_means_no_large_bulk_values(vr: str, length: int) -> None:
     data = part10(identity() + LITTLE.element(TEXT, vr, b"x" * length))
@@ -476,11 +498,12 @@ def test_everything_means_no_large_bulk_values(vr: str, length: int) -> None:
     ],
     ids=["unknown text", "implicit text", "unknown bytes", "implicit bytes", "private"],
 )
+@pytest.mark.parametrize("length", [1026, LEAPT_BYTES + 2])
 def test_what_the_file_does_not_say_of_bulk_the_dictionary_does(
-    tag: int, code: Syntax, vr: str, bulk: bool
+    tag: int, code: Syntax, vr: str, bulk: bool, length: int
 ) -> None:
     syntax = IMPLICIT_LITTLE if code is IMPLICIT else EXPLICIT_LITTLE
-    data = part10(identity(code) + code.element(tag, vr, b"x" * 1026), syntax)
+    data = part10(identity(code) + code.element(tag, vr, b"x" * length), syntax)
     assert (header_of(data).dataset[tag].value is None) is bulk
 
 
@@ -676,19 +699,37 @@ def test_what_is_malformed_or_cut_is_said_so(dataset: bytes, kind: ErrorKind) ->
 
 BAD: Final = LITTLE.mark(0xE0EE)
 WRONG_PLACES: Final = {
-    "at the top": BAD,
-    "for a fragment": LITTLE.element(TEXT, "OB", length=UNDEFINED) + BAD,
-    "for an item": LITTLE.element(CONTENT, "SQ", length=UNDEFINED) + BAD,
-    "in an item": LITTLE.sequence(CONTENT, [LITTLE.item(LEAF + BAD)]),
+    "an item or delimiter stands outside any sequence": BAD,
+    "a fragment was expected": LITTLE.element(TEXT, "OB", length=UNDEFINED) + BAD,
+    "an item was expected": LITTLE.element(CONTENT, "SQ", length=UNDEFINED) + BAD,
+    "an item or delimiter stands where an element should": LITTLE.sequence(
+        CONTENT, [LITTLE.item(LEAF + BAD)]
+    ),
 }
 
 
-@pytest.mark.parametrize("dataset", WRONG_PLACES.values(), ids=WRONG_PLACES.keys())
+@pytest.mark.parametrize("told", WRONG_PLACES)
 @pytest.mark.parametrize("selection", [EVERYTHING, selected("ContentSequence.TextValue")])
-def test_an_error_tells_where_it_is(dataset: bytes, selection: Selection) -> None:
-    data = part10(identity() + dataset)
-    with pytest.raises(ObjectError, match=rf"\(offset {data.index(BAD)}\)$"):
+def test_an_error_tells_what_is_wrong_and_where(told: str, selection: Selection) -> None:
+    data = part10(identity() + WRONG_PLACES[told])
+    with pytest.raises(ObjectError) as caught:
         header_of(data, selection)
+    assert caught.value.detail == f"{told} (offset {data.index(BAD)})"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (LITTLE.item(LEAF + LITTLE.item_end), "an item of defined length holds a delimiter"),
+        (LITTLE.sequence_end + item_of(LEAF), "a delimiter stands before its sequence's end"),
+    ],
+)
+def test_a_delimiter_in_what_has_a_length_tells_where_it_is(content: bytes, told: str) -> None:
+    data = part10(identity() + LITTLE.sequence(CONTENT, [content]))
+    mark = LITTLE.item_end if LITTLE.item_end in content else LITTLE.sequence_end
+    with pytest.raises(ObjectError) as caught:
+        header_of(data)
+    assert caught.value.detail == f"{told} (offset {data.index(mark)})"
 
 
 def test_an_element_too_long_for_its_item_tells_where_its_value_is() -> None:

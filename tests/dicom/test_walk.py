@@ -438,6 +438,24 @@ def test_functional_groups_that_nobody_wants_take_no_call_for_each(
     assert not calls
 
 
+def test_what_cannot_be_passed_over_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else sequences in sequences would be walked over once for each level."""
+    empty = LITTLE.sequence(0x00209113, [LITTLE.item(b"", defined=False)], defined=False)
+    made = empty
+    for _ in range(5):
+        made = LITTLE.sequence(0x00209222, [LITTLE.item(made, defined=False)], defined=False)
+    calls: list[int] = []
+    pass_over = Walk._pass_over
+
+    def counted(self: Walk, position: int, depth: int) -> int | None:
+        calls.append(position)
+        return pass_over(self, position, depth)
+
+    monkeypatch.setattr(Walk, "_pass_over", counted)
+    walked(part10(identity() + made), 10_000, BARE, LIMITS)
+    assert len(calls) == 1
+
+
 @EXPLICIT
 def test_plain_elements_take_no_call_for_each(
     code: Syntax, monkeypatch: pytest.MonkeyPatch
@@ -490,20 +508,22 @@ def test_both_loops_miss_the_same_bytes(
 def test_both_loops_count_no_bytes_that_were_leapt_over(
     selection: Selection, code: Syntax, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind a long value the known bytes begin anew."""
+    """Behind each long value the known bytes begin anew."""
     long = b"x" * (LEAPT_BYTES + 2)
-    data = multiframe(code, code.element(0x00091010, "OB", long))
+    first = code.element(0x00091010, "OB", long)
+    data = multiframe(code, first + code.element(0x00091011, "OB", long))
     at = data.index(long)
-    behind = at + len(long)
-    header_bytes = range(at, len(data) - len(long) + 1)
+    second = at + len(first)
+    known = [(0, at), (at + len(long), second), (second + len(long), len(data))]
+    header_bytes = range(at, len(data) - 2 * len(long) + 1)
     limits = [replace(LIMITS, header_bytes=most) for most in header_bytes]
 
     def found() -> list[Any]:
         outcomes = []
         for each in limits:
             window = Window(len(data))
-            window.add(0, data[:at])
-            window.add(behind, data[behind:])
+            for start, stop in known:
+                window.add(start, data[start:stop])
             outcomes.append(outcome(window, selection, each))
         return outcomes
 
