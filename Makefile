@@ -66,7 +66,7 @@ fuzz: $(STAMP) ## feed the header walker what nobody would write, for FUZZ_SECON
 	$(BIN)/python -m tests.faults.fuzz --seconds $(FUZZ_SECONDS) --inputs 10000000 \
 	  $(if $(HARVEST_CORPUS),--corpus $(HARVEST_CORPUS))
 
-mutants: $(STAMP) ## change the walk and the frames' code in 2,500 ways, and list what no test notices (10 minutes)
+mutants: $(STAMP) ## change the walk's and the frames' code in 2,500 ways, and list what no test notices (about 15 minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[mutants]'
 	HARVEST_WALKS=2 $(BIN)/mutmut run
 	$(BIN)/mutmut results

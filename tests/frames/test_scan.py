@@ -227,7 +227,10 @@ def test_one_fragment_takes_two_requests() -> None:
     assert [stop - start for start, stop in located.asked] == [512, 8]
 
 
-@pytest.mark.parametrize(("count", "scanned"), [(20, False), (200, True)])
+@pytest.mark.parametrize(
+    ("count", "scanned"),
+    [(20, False), (MOST_CHECKS + 1, False), (MOST_CHECKS + 2, True), (200, True)],
+)
 def test_a_table_is_checked_with_few_requests(count: int, scanned: bool) -> None:
     """Where the only frame ends takes a look at each of its fragments."""
     begin = LITTLE.element(PIXEL_DATA, "OB", length=UNDEFINED)
@@ -243,6 +246,7 @@ def test_a_table_is_checked_with_few_requests(count: int, scanned: bool) -> None
     assert len(checked.asked) <= MOST_CHECKS + 2
     if scanned:
         assert checked.reason.why == Why.NO_TABLE
+        assert checked.reason.problem == "the basic table's last entry: over 32 large fragments"
         assert drive(data, pixels).ranges.source == FrameSource.SCAN
     else:
         assert checked.ranges.source == FrameSource.BASIC
