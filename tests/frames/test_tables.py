@@ -715,9 +715,10 @@ def test_a_single_frame_of_very_many_fragments_needs_a_scan() -> None:
     assert locate(data).ranges.frames == 1
 
 
-def test_a_table_past_the_objects_end() -> None:
+@pytest.mark.parametrize("there", [0, 8, 20, 23])
+def test_a_table_past_the_objects_end(there: int) -> None:
     begin = LITTLE.element(PIXEL_DATA, "OB", length=UNDEFINED)
-    data = multiframe(JPEG, begin + LITTLE.item(bytes(8), length=24), 6)
+    data = multiframe(JPEG, begin + LITTLE.item(bytes(there), length=24), 6)
     reason = locate(data).reason
     assert reason.why == Why.TRUNCATED
     assert reason.problem == "the basic table goes past the object's end"
