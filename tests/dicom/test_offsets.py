@@ -126,6 +126,15 @@ def test_encapsulation_is_told_by_the_length_and_not_by_the_syntax() -> None:
     assert pixels_of(data).offset_table == OffsetTable.BASIC
 
 
+def test_an_undefined_length_is_none_even_where_as_many_bytes_follow() -> None:
+    begin = LITTLE.element(0x7FE00010, "OW", length=0xFFFFFFFF)
+    data = encapsulated(begin + LITTLE.item(b""))
+    window = Window(value_offset(data) + 0xFFFFFFFF)
+    window.add(0, data)
+    found = locate_pixels(window, header_of(data), 1)
+    assert found == Pixels(OffsetTable.EMPTY, 0, None, value_offset(data))
+
+
 def test_encapsulated_in_big_endian() -> None:
     data = image(EXPLICIT_BIG, BIG.encapsulated([FRAME], [0]))
     assert pixels_of(data) == Pixels(OffsetTable.BASIC, 1, None, len(data) - 12 - 8 - 12)

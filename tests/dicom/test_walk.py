@@ -472,15 +472,14 @@ def test_plain_elements_take_no_call_for_each(
     assert not calls
 
 
-@EXPLICIT
 @SELECTED
 @pytest.mark.parametrize(
     "limit", ["header_bytes", "depth", "elements", "value_bytes", "kept", "kept_bytes"]
 )
 def test_each_limit_ends_both_loops_at_the_same_element(
-    limit: str, selection: Selection, code: Syntax, monkeypatch: pytest.MonkeyPatch
+    limit: str, selection: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = multiframe(code)
+    data = multiframe(LITTLE)
     most = {"header_bytes": len(data), "kept_bytes": 400}.get(limit, 80)
     ways = [
         (len(data), selection, replace(LIMITS, **{limit: allowed})) for allowed in range(most + 1)
@@ -503,15 +502,14 @@ def test_both_loops_miss_the_same_bytes(
         assert found == [walked(data, *way) for way in ways]
 
 
-@EXPLICIT
 @SELECTED
 def test_both_loops_count_no_bytes_that_were_leapt_over(
-    selection: Selection, code: Syntax, monkeypatch: pytest.MonkeyPatch
+    selection: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind each long value the known bytes begin anew."""
     long = b"x" * (LEAPT_BYTES + 2)
-    first = code.element(0x00091010, "OB", long)
-    data = multiframe(code, first + code.element(0x00091011, "OB", long))
+    first = LITTLE.element(0x00091010, "OB", long)
+    data = multiframe(LITTLE, first + LITTLE.element(0x00091011, "OB", long))
     at = data.index(long)
     second = at + len(first)
     known = [(0, at), (at + len(long), second), (second + len(long), len(data))]
@@ -538,12 +536,17 @@ def test_both_loops_count_no_bytes_that_were_leapt_over(
     ("implicit", "code"), [(False, LITTLE), (True, IMPLICIT)], ids=["explicit", "implicit"]
 )
 def test_an_element_may_be_walked_over_alone(implicit: bool, code: Syntax) -> None:
-    data = code.element(0x00100010, "PN", b"Doe^Jane") + code.element(0x00101010, "AS", b"030Y")
+    text = b"x" * int.from_bytes(b"TM", "little")  # a length that looks like a VR
+    items = code.sequence(0x0040A730, [code.item(code.element(0x0040A160, "UT", text))])
+    data = items + code.element(0x0040DB00, "CS", b"2000")
     walk = Walk(window_of(data), LIMITS, little_endian=True)
     found: DataSet = {}
     stop = walk.element(walk.element_header(0, implicit), implicit, EVERYTHING, found)
-    assert data[stop:] == code.element(0x00101010, "AS", b"030Y")
-    assert {tag: element.value for tag, element in found.items()} == {0x00100010: b"Doe^Jane"}
+    assert data[stop:] == code.element(0x0040DB00, "CS", b"2000")
+    assert [(*where, seen.value) for where, seen in elements_of(found)] == [
+        (0x0040A730, None),
+        (0x0040A730, 0, 0x0040A160, text),
+    ]
 
 
 def test_the_comparison_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:

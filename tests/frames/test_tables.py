@@ -400,6 +400,10 @@ WRONG: dict[str, tuple[Callable[[list[int]], Any], str]] = {
         "the {kind} table has odd offsets",
     ),
     "past the end": (set_entry(5, 10**6), "the {kind} table goes past the object's end"),
+    "into the delimiter": (
+        set_entry(5, sum(8 + len(frame) for frame in WHOLE) + 2),
+        "the {kind} table goes past the object's end",
+    ),
 }
 
 
