@@ -368,7 +368,7 @@ class _Layout:
         starts: list[int] = []
         _, position = walk.file_meta(PREAMBLE_BYTES, NOTHING, starts)
         metas, implicit = len(starts), self._implicit
-        walk.top_level(position, implicit, NOTHING, starts)
+        walk.top_level(position, NOTHING, starts)
         return [
             _Found(walk.element_header(start, among), start, stop, among)
             for start, stop, among in zip(

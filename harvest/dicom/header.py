@@ -117,13 +117,13 @@ def _read(
     meta_walk = Walk(window, limits, little_endian=True, tick=tick)
     meta, position = meta_walk.file_meta(PREAMBLE_BYTES, selection)
     syntax = text_of(meta.get(TRANSFER_SYNTAX_UID)) or None
-    implicit, little_endian = _encoding(window, position, syntax)
+    little_endian = _is_little_endian(window, position, syntax)
     deflated = syntax == str(uid.DeflatedExplicitVRLittleEndian)
     if deflated:
         top = _inflated_top_level(window, position, selection, limits, tick)
     else:
         walk = Walk(window, limits, little_endian=little_endian, tick=tick)
-        top = walk.top_level(position, implicit, selection)
+        top = walk.top_level(position, selection)
     dataset = meta | top.dataset
     if not top.pixel_area:
         _refuse_cut_object(dataset, syntax, top.last_group)
@@ -139,16 +139,13 @@ def _read(
     )
 
 
-def _encoding(window: Window, position: int, syntax: str | None) -> tuple[bool, bool]:
-    """Tell (implicit VR, little endian) from the transfer syntax, or from the first element."""
-    if syntax is None:
-        if window.size - position < 6:
-            return True, True
-        first = window.read(position, 6)
-        explicit = first[4:6] in _known_vrs()
-        # group 0008 of a big endian file reads as 0800 here
-        return not explicit, not (explicit and int.from_bytes(first[:2], "little") >= 1024)
-    return syntax == str(uid.ImplicitVRLittleEndian), syntax != str(uid.ExplicitVRBigEndian)
+def _is_little_endian(window: Window, position: int, syntax: str | None) -> bool:
+    """Tell the byte order from the transfer syntax, or from the first element."""
+    if syntax is not None:
+        return syntax != str(uid.ExplicitVRBigEndian)
+    first = window.read(position, 6)
+    # group 0008 of a big endian file reads as 0800 here
+    return first[4:6] not in _known_vrs() or int.from_bytes(first[:2], "little") < 1024
 
 
 @cache
@@ -186,7 +183,7 @@ def _inflated_top_level(
         inflated = Window(size)
         inflated.add(0, inflation.data)
         steps = Walk(inflated, limits, little_endian=True, tick=tick)
-        return steps.top_level(0, implicit=False, selection=selection)
+        return steps.top_level(0, selection)
 
     try:
         return walk(_ENDLESS)

@@ -218,9 +218,7 @@ def _encapsulated(window: Window, header: Header, area: PixelArea, number_of_fra
         return Pixels(OffsetTable.EMPTY, 0, "the Basic Offset Table's item is missing", area.value)
     kind, length, width = _kind(area, basic)
     problems = _table_problems(window, area, basic, length, width, number_of_frames)
-    issues: tuple[PixelIssue, ...] = ()
-    if area.value + ITEM_HEAD_BYTES + basic > window.size:
-        issues = (PixelIssue(area.keyword, "ends_early"),)
+    issues = (PixelIssue(area.keyword, "ends_early"),) if PAST_END in problems else ()
     return Pixels(kind, length // width, "; ".join(problems) or None, area.value, issues)
 
 

@@ -202,20 +202,19 @@ class Walk:
         """
         implicit = self._looks_implicit(position)
         level = _Level(selection, implicit, starts=starts, only=META_GROUP)
-        while position < self._window.size:
+        while True:
             position, _ = self._simple(position, level)
             if position == self._window.size:
-                break
+                return level.found, position
             header = self.element_header(position, level.implicit)
             if header.tag >> 16 != META_GROUP:
-                break
+                return level.found, position
             if starts is not None:
                 starts.append(position)
             position = self._step(header, level)
-        return level.found, position
 
     def top_level(
-        self, position: int, implicit: bool, selection: Selection, starts: list[int] | None = None
+        self, position: int, selection: Selection, starts: list[int] | None = None
     ) -> TopLevel:
         """Walk over the main data set to its pixel area or to the object's end.
 
@@ -223,24 +222,22 @@ class Walk:
         ----------
         position
             Where it begins.
-        implicit
-            Whether the transfer syntax says implicit VR; the first element is believed instead.
         selection
             Which elements to keep.
         starts
             Is given the offset of each element.
         """
         size = self._window.size
-        if size - position >= 6:
-            implicit = self._looks_implicit(position)
+        # the first element is believed, whatever the transfer syntax says; fewer bytes are none
+        implicit = size - position >= 6 and self._looks_implicit(position)
         level = _Level(selection, implicit, starts=starts)
         last_group = 0
-        while position < size:
+        while True:
             position, group = self._simple(position, level)
             last_group = max(last_group, group)
             left = size - position
             if not left:
-                break
+                return TopLevel(level.found, implicit, size, False, last_group)
             if left < 8 and not any(self._window.read(position, left)):
                 return TopLevel(level.found, implicit, position, False, last_group, left)
             header = self.element_header(position, implicit)
@@ -253,7 +250,6 @@ class Walk:
             if starts is not None:
                 starts.append(position)
             position = self._step(header, level)
-        return TopLevel(level.found, implicit, size, False, last_group)
 
     def element(
         self, header: ElementHeader, implicit: bool, selection: Selection, found: DataSet
@@ -566,13 +562,13 @@ class Walk:
         """Walk over one item's data set."""
         implicit = around.implicit
         # PS3.5 section 6.2.2: items of an unknown sequence are implicit in any syntax
-        if not implicit and (end is None or end - position >= 6):
+        if not implicit and position != end:
             implicit = self._looks_implicit(position)
         level = _Level(selection, implicit, around.depth + 1, end)
-        while end is None or position < end:
+        while True:
             position, _ = self._simple(position, level)
             if position == end:
-                break
+                return level.found, position
             header = self.element_header(position, implicit)
             if header.tag == ITEM_DELIMITER:
                 if end is None:
@@ -581,7 +577,6 @@ class Walk:
             if header.tag >> 16 == DELIMITER_GROUP:
                 raise _malformed("an item or delimiter stands where an element should", position)
             position = self._step(header, level)
-        return level.found, position
 
 
 def item_head(*, little_endian: bool) -> Struct:

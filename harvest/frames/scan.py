@@ -137,7 +137,7 @@ class _Stretch:
         """Read until all up to `stop` is in memory; return where `position` is in it."""
         known = self.base + len(self.data)
         if stop > known:
-            rest = self.data[position - self.base :] if position < known else b""
+            rest = self.data[position - self.base :]
             begin = position + len(rest)
             end = min(self.source.size, max(begin + self._length(position), stop))
             self.data = rest + (yield from self.source.read(begin, end, keep=self.keep))

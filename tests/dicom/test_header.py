@@ -6,8 +6,10 @@ import os
 import random
 import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from typing import Any
+from struct import pack
+from typing import Any, Final
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -16,10 +18,10 @@ from pydicom.errors import InvalidDicomError
 
 from harvest.dicom.converter import Converter, number_of_frames
 from harvest.dicom.elements import UNDEFINED, DataSet, Element, Selection
-from harvest.dicom.header import Header, read_header
+from harvest.dicom.header import INFLATED_AT_ONCE, Header, read_header
 from harvest.dicom.offsets import Pixels, locate_pixels
 from harvest.dicom.tags import PrivateTag, Wanted
-from harvest.dicom.walk import HeaderLimits
+from harvest.dicom.walk import LEAPT_BYTES, HeaderLimits
 from harvest.dicom.window import NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError
 from harvest.store.fetch import Traffic
@@ -363,6 +365,28 @@ def test_a_file_meta_in_implicit_vr() -> None:
     assert value(header, 0x0020000E) == uid("2.25.22")
 
 
+@pytest.mark.parametrize("defined", [True, False])
+@pytest.mark.parametrize("code", [IMPLICIT, LITTLE], ids=["implicit", "unknown sequence"])
+def test_a_length_that_looks_like_a_vr_is_a_length_under_implicit_vr(
+    code: Syntax, defined: bool
+) -> None:
+    long = IMPLICIT.element(TEXT, "UT", b"x" * int.from_bytes(b"TM", "little"))
+    first = IMPLICIT.element(0x0040A032, "DT", b"20240229")
+    content = [IMPLICIT.item(first + long, defined=defined)]
+    if code is IMPLICIT:
+        content.append(IMPLICIT.item(long, defined=defined))
+    data = part10(
+        identity(code)
+        + series(code)
+        + (long if code is IMPLICIT else b"")
+        + code.sequence(CONTENT, content, defined=False, vr="UN")
+        + code.element(0x0040DB00, "CS", b"2000"),
+        IMPLICIT_LITTLE if code is IMPLICIT else EXPLICIT_LITTLE,
+    )
+    header = assert_read_alike(data)
+    assert [item[TEXT].vr for item in items(header.dataset[CONTENT])] == [None] * len(content)
+
+
 def test_a_single_element_without_vr_is_read_as_implicit() -> None:
     data = part10(identity() + IMPLICIT.element(0x00100010, "PN", b"Doe^Jane") + series())
     header = assert_read_alike(data)
@@ -399,13 +423,33 @@ def test_large_values_that_nobody_wants_are_skipped() -> None:
         assert window.held < 2000
 
 
-@pytest.mark.parametrize("length", [1024, 1026])
+@pytest.mark.parametrize("length", [1024, 1026, LEAPT_BYTES + 2])
 @pytest.mark.parametrize("vr", ["UT", "OB"])
 def test_everything_means_no_large_bulk_values(vr: str, length: int) -> None:
     data = part10(identity() + LITTLE.element(TEXT, vr, b"x" * length))
     found = header_of(data).dataset[TEXT]
     assert found.length == length
     assert (found.value is None) is (length > 1024 and vr == "OB")
+
+
+@pytest.mark.parametrize(
+    ("tag", "code", "vr", "bulk"),
+    [
+        (TEXT, LITTLE, "UN", False),
+        (TEXT, IMPLICIT, "UT", False),
+        (0x00420011, LITTLE, "UN", True),
+        (0x00420011, IMPLICIT, "OB", True),
+        (0x00091010, LITTLE, "UN", True),
+    ],
+    ids=["unknown text", "implicit text", "unknown bytes", "implicit bytes", "private"],
+)
+@pytest.mark.parametrize("length", [1026, LEAPT_BYTES + 2])
+def test_what_the_file_does_not_say_of_bulk_the_dictionary_does(
+    tag: int, code: Syntax, vr: str, bulk: bool, length: int
+) -> None:
+    syntax = IMPLICIT_LITTLE if code is IMPLICIT else EXPLICIT_LITTLE
+    data = part10(identity(code) + code.element(tag, vr, b"x" * length), syntax)
+    assert (header_of(data).dataset[tag].value is None) is bulk
 
 
 @pytest.mark.parametrize("length", [100, 102])
@@ -476,8 +520,8 @@ def test_random_files_in_random_pieces(seed: int) -> None:
 
 def test_a_walk_asks_for_bytes_it_does_not_have() -> None:
     """Never for known ones, and never for none: a reader would go round in circles."""
-    for syntax in ALL_SYNTAXES:
-        data = image(syntax)
+    for build, syntax in product(BUILT.values(), ALL_SYNTAXES):
+        data = build(syntax)
         for known in range(len(data)):
             window = Window(len(data))
             if known:
@@ -598,6 +642,48 @@ def test_what_is_malformed_or_cut_is_said_so(dataset: bytes, kind: ErrorKind) ->
     assert refused(part10(identity() + dataset)) == kind
 
 
+BAD: Final = LITTLE.mark(0xE0EE)
+WRONG_PLACES: Final = {
+    "an item or delimiter stands outside any sequence": BAD,
+    "a fragment was expected": LITTLE.element(TEXT, "OB", length=UNDEFINED) + BAD,
+    "an item was expected": LITTLE.element(CONTENT, "SQ", length=UNDEFINED) + BAD,
+    "an item or delimiter stands where an element should": LITTLE.sequence(
+        CONTENT, [LITTLE.item(LEAF + BAD)]
+    ),
+}
+
+
+@pytest.mark.parametrize("told", WRONG_PLACES)
+@pytest.mark.parametrize("selection", [EVERYTHING, selected("ContentSequence.TextValue")])
+def test_an_error_tells_what_is_wrong_and_where(told: str, selection: Selection) -> None:
+    data = part10(identity() + WRONG_PLACES[told])
+    with pytest.raises(ObjectError) as caught:
+        header_of(data, selection)
+    assert caught.value.detail == f"{told} (offset {data.index(BAD)})"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (LITTLE.item(LEAF + LITTLE.item_end), "an item of defined length holds a delimiter"),
+        (LITTLE.sequence_end + item_of(LEAF), "a delimiter stands before its sequence's end"),
+    ],
+)
+def test_a_delimiter_in_what_has_a_length_tells_where_it_is(content: bytes, told: str) -> None:
+    data = part10(identity() + LITTLE.sequence(CONTENT, [content]))
+    mark = LITTLE.item_end if LITTLE.item_end in content else LITTLE.sequence_end
+    with pytest.raises(ObjectError) as caught:
+        header_of(data)
+    assert caught.value.detail == f"{told} (offset {data.index(mark)})"
+
+
+def test_an_element_too_long_for_its_item_tells_where_its_value_is() -> None:
+    item = LITTLE.item(LITTLE.element(TEXT, "UT", b"le", length=4))
+    data = part10(identity() + LITTLE.sequence(CONTENT, [item, item_of(LEAF)]))
+    with pytest.raises(ObjectError, match=rf"what holds it \(offset {data.index(b'le')}\)$"):
+        header_of(data)
+
+
 def test_a_delimiter_as_the_last_of_a_defined_length_does_no_harm() -> None:
     sequence = LITTLE.sequence(CONTENT, [item_of(LEAF), LITTLE.sequence_end])
     header = assert_read_alike(
@@ -693,6 +779,19 @@ def test_a_deflated_object_behind_a_file_meta_that_was_stepped_over() -> None:
 @pytest.mark.parametrize("garbage", [b"\xff" * 50, b"no deflated stream at all, sorry"])
 def test_a_corrupt_deflated_stream_is_malformed(garbage: bytes) -> None:
     assert refused(part10(garbage, DEFLATED)) == ErrorKind.MALFORMED
+
+
+@pytest.mark.parametrize("behind", [1, 10 * INFLATED_AT_ONCE], ids=["a byte", "much"])
+@pytest.mark.parametrize("limit", [None, 300], ids=["no limit", "limit"])
+def test_a_deflated_header_before_corrupt_pixels_is_read(behind: int, limit: int | None) -> None:
+    """Its elements are all there, however much is known of what lies behind."""
+    dataset = identity() + series() + LITTLE.element(0x7FE00010, "OW", length=10**6)
+    stored = b"\0" + pack("<HH", len(dataset), len(dataset) ^ 0xFFFF) + dataset
+    data = part10(stored + b"\xff" * behind, DEFLATED)
+    header = header_of(data, limits=HeaderLimits(header_bytes=limit) if limit else None)
+    assert header.pixel_area
+    assert value(header, 0x0020000E) == uid("2.25.22")
+    assert header == feed(data, EVERYTHING, 0, len(data) - behind)[0]
 
 
 def test_an_element_past_the_end_of_a_deflated_set_is_truncated() -> None:

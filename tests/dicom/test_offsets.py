@@ -7,6 +7,7 @@ from io import BytesIO
 import pytest
 from pydicom.encaps import parse_basic_offsets
 
+from harvest.dicom import offsets
 from harvest.dicom.elements import Selection
 from harvest.dicom.header import Header, read_header
 from harvest.dicom.offsets import OffsetTable, PixelIssue, Pixels, locate_pixels
@@ -69,6 +70,19 @@ def test_native_pixels(syntax: str) -> None:
     assert data[found.offset :] == bytes(range(8))
 
 
+@pytest.mark.parametrize("length", [0, 8])
+def test_native_pixels_up_to_the_objects_end_take_no_walk(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = image(EXPLICIT_LITTLE, LITTLE.element(0x7FE00010, "OW", bytes(length)))
+    expected = Pixels(OffsetTable.NATIVE, None, None, len(data) - length)
+    with monkeypatch.context() as patch:
+        patch.setattr(offsets, "find_pixel_area", lambda *_: pytest.fail("it was walked over"))
+        assert pixels_of(data) == expected
+    monkeypatch.setattr(offsets, "_plain_native", lambda *_: None)
+    assert pixels_of(data) == expected
+
+
 def test_no_pixels() -> None:
     assert pixels_of(report()) == Pixels(OffsetTable.NO_PIXEL_DATA)
 
@@ -110,6 +124,15 @@ def test_encapsulation_is_told_by_the_length_and_not_by_the_syntax() -> None:
     assert pixels_of(image(JPEG)).offset_table == OffsetTable.NATIVE
     data = image(EXPLICIT_LITTLE, LITTLE.encapsulated([FRAME], [0]))
     assert pixels_of(data).offset_table == OffsetTable.BASIC
+
+
+def test_an_undefined_length_is_none_even_where_as_many_bytes_follow() -> None:
+    begin = LITTLE.element(0x7FE00010, "OW", length=0xFFFFFFFF)
+    data = encapsulated(begin + LITTLE.item(b""))
+    window = Window(value_offset(data) + 0xFFFFFFFF)
+    window.add(0, data)
+    found = locate_pixels(window, header_of(data), 1)
+    assert found == Pixels(OffsetTable.EMPTY, 0, None, value_offset(data))
 
 
 def test_encapsulated_in_big_endian() -> None:
@@ -185,7 +208,11 @@ def test_an_empty_extended_table_is_none() -> None:
 def test_a_basic_table_cannot_reach_past_four_gibibytes() -> None:
     """Only the lengths are read: the object need not exist."""
     data = encapsulated(LITTLE.encapsulated([FRAME, FRAME], [0, 12]))
-    for size, expected in ((2**32, None), (2**33, "32-bit offsets for more than 4 GiB of pixels")):
+    most = value_offset(data) + 2**32
+    for size, expected in (
+        (most, None),
+        (most + 1, "32-bit offsets for more than 4 GiB of pixels"),
+    ):
         window = Window(size)
         window.add(0, data)
         header = read_header(window, EVERYTHING)
@@ -201,6 +228,13 @@ def test_a_table_past_the_end_of_the_object() -> None:
     found = pixels_of(data, 200)
     assert found.problem == "the table goes past the object's end"
     assert found.issues == ENDS_EARLY
+
+
+@pytest.mark.parametrize("missing", [0, 1, 7])
+def test_a_table_may_end_with_the_object_but_not_behind_it(missing: int) -> None:
+    whole = encapsulated(LITTLE.encapsulated([], [0, 12], end=False))
+    found = pixels_of(whole[: len(whole) - missing], 2)
+    assert (found.problem is None) is (found.issues == ()) is (not missing)
 
 
 def test_several_problems_are_all_told() -> None:
@@ -238,6 +272,7 @@ def test_native_pixels_that_end_early(missing: int) -> None:
 def test_encapsulated_pixels_that_end_before_their_table(kept: int) -> None:
     whole = encapsulated(LITTLE.encapsulated([FRAME], [0]))
     found = pixels_of(whole[: value_offset(whole) + kept])
+    assert (found.offset_table, found.frames) == (OffsetTable.EMPTY, 0)
     assert found.problem == "the object ends before the Basic Offset Table"
     assert found.issues == ENDS_EARLY
     assert found.offset == value_offset(whole)

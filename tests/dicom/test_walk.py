@@ -12,6 +12,8 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +22,7 @@ import pytest
 
 from harvest.dicom.elements import UNDEFINED, DataSet, Selection
 from harvest.dicom.header import Header, read_header
-from harvest.dicom.walk import HeaderLimits, Walk
+from harvest.dicom.walk import LEAPT_BYTES, HeaderLimits, Walk
 from harvest.dicom.window import Window
 from harvest.errors import ObjectError
 from tests.faults import fuzz
@@ -155,6 +157,13 @@ def _text(where: Where) -> str:
 
 
 def walked(data: bytes, known: int, selection: Selection, limits: HeaderLimits) -> Any:
+    """Walk over an object of which so many bytes are known, as `outcome` tells it."""
+    window = Window(len(data))
+    window.add(0, data[:known])
+    return outcome(window, selection, limits)
+
+
+def outcome(window: Window, selection: Selection, limits: HeaderLimits) -> Any:
     """Return all that comes of a walk: a header, what is missing, or an error with its text."""
     ticks = 0
 
@@ -162,8 +171,6 @@ def walked(data: bytes, known: int, selection: Selection, limits: HeaderLimits) 
         nonlocal ticks
         ticks += 1
 
-    window = Window(len(data))
-    window.add(0, data[:known])
     try:
         return read_header(window, selection, limits, tick), ticks
     except ObjectError as error:
@@ -183,11 +190,18 @@ def loops_differ(data: bytes, chance: random.Random, monkeypatch: pytest.MonkeyP
     known = chance.choice([len(data), chance.randrange(132, 133 + len(data))])
     wanted = (EVERYTHING, COLUMNS, BARE)
     ways = [(known, each, limits) for each in wanted for limits in (LIMITS, tight)]
+    found = [walked(data, *way) for way in ways]
+    with the_long_way(monkeypatch):
+        return found != [walked(data, *way) for way in ways]
+
+
+@contextmanager
+def the_long_way(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Walk without the loops for what is simple."""
     with monkeypatch.context() as patch:
-        found = [walked(data, *way) for way in ways]
         patch.setattr(Walk, "_simple", lambda self, position, level: (position, 0))
         patch.setattr(Walk, "_pass_over", lambda self, position, depth: None)
-        return found != [walked(data, *way) for way in ways]
+        yield
 
 
 # inputs
@@ -383,6 +397,156 @@ def test_both_loops_do_the_same(source: Source, monkeypatch: pytest.MonkeyPatch)
         if len(data) <= 10 * MUTATED_BYTES and loops_differ(data, random.Random(name), monkeypatch):
             wrong.append(name)
     assert not wrong
+
+
+def functional_groups(code: Syntax) -> bytes:
+    """Encode two items with one of each shape that they are passed over by."""
+    short = code.element(0x00189074, "DT", b"20240229")
+    long = code.element(0x00189075, "OB", bytes(6))
+    inner = code.item(short, defined=False) + code.item(long + short) + code.item(b"")
+    nested = code.sequence(0x00209111, [inner], defined=False)
+    empty = code.sequence(0x00209113, defined=False)
+    known = code.sequence(0x00209116, [code.item(short)])
+    deep = code.sequence(0x00209222, [code.item(nested + long, defined=False)], defined=False)
+    items = [code.item(short + nested + empty + known + deep, defined=False)] * 2
+    return code.sequence(FUNCTIONAL_GROUPS, items, defined=False)
+
+
+def multiframe(code: Syntax, before: bytes = b"") -> bytes:
+    """Build an object with functional groups, and elements before and behind them."""
+    dataset = identity(code) + before + series(code) + functional_groups(code)
+    dataset += code.element(0x56000010, "US", bytes(2)) + code.element(0x7FE00010, "OW", bytes(8))
+    return part10(dataset, EXPLICIT_LITTLE if code is LITTLE else EXPLICIT_BIG)
+
+
+EXPLICIT: Final = pytest.mark.parametrize("code", [LITTLE, BIG], ids=["little", "big"])
+SELECTED: Final = pytest.mark.parametrize(
+    "selection", [EVERYTHING, COLUMNS, BARE], ids=["everything", "columns", "bare"]
+)
+
+
+@EXPLICIT
+def test_functional_groups_that_nobody_wants_take_no_call_for_each(
+    code: Syntax, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = multiframe(code)
+    with the_long_way(monkeypatch):
+        expected = walked(data, len(data), BARE, LIMITS)
+    calls: list[int] = []
+    monkeypatch.setattr(Walk, "_sequence", lambda *_: calls.append(1))
+    assert walked(data, len(data), BARE, LIMITS) == expected
+    assert not calls
+
+
+def test_what_cannot_be_passed_over_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else sequences in sequences would be walked over once for each level."""
+    empty = LITTLE.sequence(0x00209113, [LITTLE.item(b"", defined=False)], defined=False)
+    made = empty
+    for _ in range(5):
+        made = LITTLE.sequence(0x00209222, [LITTLE.item(made, defined=False)], defined=False)
+    calls: list[int] = []
+    pass_over = Walk._pass_over
+
+    def counted(self: Walk, position: int, depth: int) -> int | None:
+        calls.append(position)
+        return pass_over(self, position, depth)
+
+    monkeypatch.setattr(Walk, "_pass_over", counted)
+    walked(part10(identity() + made), 10_000, BARE, LIMITS)
+    assert len(calls) == 1
+
+
+@EXPLICIT
+def test_plain_elements_take_no_call_for_each(
+    code: Syntax, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = part10(
+        identity(code) + series(code) + code.element(0x7FE00010, "OW", bytes(8)),
+        EXPLICIT_LITTLE if code is LITTLE else EXPLICIT_BIG,
+    )
+    with the_long_way(monkeypatch):
+        expected = walked(data, len(data), COLUMNS, LIMITS)
+    calls: list[int] = []
+    monkeypatch.setattr(Walk, "_step", lambda *_: calls.append(1))
+    assert walked(data, len(data), COLUMNS, LIMITS) == expected
+    assert not calls
+
+
+@SELECTED
+@pytest.mark.parametrize(
+    "limit", ["header_bytes", "depth", "elements", "value_bytes", "kept", "kept_bytes"]
+)
+def test_each_limit_ends_both_loops_at_the_same_element(
+    limit: str, selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = multiframe(LITTLE)
+    most = {"header_bytes": len(data), "kept_bytes": 400}.get(limit, 80)
+    ways = [
+        (len(data), selection, replace(LIMITS, **{limit: allowed})) for allowed in range(most + 1)
+    ]
+    found = [walked(data, *way) for way in ways]
+    with the_long_way(monkeypatch):
+        assert found == [walked(data, *way) for way in ways]
+    assert found[-1] == walked(data, len(data), selection, LIMITS)
+
+
+@EXPLICIT
+@SELECTED
+def test_both_loops_miss_the_same_bytes(
+    selection: Selection, code: Syntax, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = multiframe(code)
+    ways = [(known, selection, LIMITS) for known in range(132, len(data))]
+    found = [walked(data, *way) for way in ways]
+    with the_long_way(monkeypatch):
+        assert found == [walked(data, *way) for way in ways]
+
+
+@SELECTED
+def test_both_loops_count_no_bytes_that_were_leapt_over(
+    selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind each long value the known bytes begin anew."""
+    long = b"x" * (LEAPT_BYTES + 2)
+    first = LITTLE.element(0x00091010, "OB", long)
+    data = multiframe(LITTLE, first + LITTLE.element(0x00091011, "OB", long))
+    at = data.index(long)
+    second = at + len(first)
+    known = [(0, at), (at + len(long), second), (second + len(long), len(data))]
+    header_bytes = range(at, len(data) - 2 * len(long) + 1)
+    limits = [replace(LIMITS, header_bytes=most) for most in header_bytes]
+
+    def found() -> list[Any]:
+        outcomes = []
+        for each in limits:
+            window = Window(len(data))
+            for start, stop in known:
+                window.add(start, data[start:stop])
+            outcomes.append(outcome(window, selection, each))
+        return outcomes
+
+    short = found()
+    with the_long_way(monkeypatch):
+        assert short == found()
+    header, _ = short[-1]
+    assert isinstance(header, Header)
+
+
+@pytest.mark.parametrize(
+    ("implicit", "code"), [(False, LITTLE), (True, IMPLICIT)], ids=["explicit", "implicit"]
+)
+def test_an_element_may_be_walked_over_alone(implicit: bool, code: Syntax) -> None:
+    text = b"x" * int.from_bytes(b"TM", "little")  # a length that looks like a VR
+    items = code.sequence(0x0040A730, [code.item(code.element(0x0040A160, "UT", text))])
+    data = items + code.element(0x0040DB00, "CS", b"2000")
+    walk = Walk(window_of(data), LIMITS, little_endian=True)
+    found: DataSet = {}
+    stop = walk.element(walk.element_header(0, implicit), implicit, EVERYTHING, found)
+    assert data[stop:] == code.element(0x0040DB00, "CS", b"2000")
+    assert [(*where, seen.value) for where, seen in elements_of(found)] == [
+        (0x0040A730, None),
+        (0x0040A730, 0, 0x0040A160, text),
+    ]
 
 
 def test_the_comparison_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tests.support.build import (
     LITTLE,
     PIXEL_DATA,
 )
-from tests.support.frames import frames_in, locate, multiframe, native, padded
+from tests.support.frames import describe, drive, frames_in, locate, multiframe, native, padded
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG])
@@ -63,9 +64,12 @@ def test_chrominance_that_is_not_shared_after_all() -> None:
 @pytest.mark.parametrize(
     ("tag", "vr", "width"), [(0x7FE00008, "OF", 4), (0x7FE00009, "OD", 8)], ids=["OF", "OD"]
 )
-def test_pixels_of_floating_point_are_native(tag: int, vr: str, width: int) -> None:
+@pytest.mark.parametrize("bits", [0, 16, 64])
+def test_the_width_of_floating_point_is_that_of_its_element(
+    tag: int, vr: str, width: int, bits: int
+) -> None:
     pixels = bytes(n % 251 for n in range(2 * 16 * width))
-    data = multiframe(EXPLICIT_LITTLE, LITTLE.element(tag, vr, pixels), 2, bits=8 * width)
+    data = multiframe(EXPLICIT_LITTLE, LITTLE.element(tag, vr, pixels), 2, bits=bits)
     half = 16 * width
     assert frames_in(data, locate(data).ranges) == [pixels[:half], pixels[half:]]
 
@@ -76,20 +80,26 @@ def test_a_single_frame_needs_no_number(frames: int | None) -> None:
     assert locate(data).ranges.frames == 1
 
 
+MISSING = "Rows, Columns, Samples per Pixel or Bits Allocated is missing"
+COMPRESSED = "native pixels in a compressed transfer syntax"
+
+
 @pytest.mark.parametrize(
-    ("pixels", "changes", "why"),
+    ("pixels", "changes", "reason"),
     [
-        (bytes(30), {}, Why.UNCLEAR),
-        (bytes(32), {"rows": 0}, Why.UNCLEAR),
-        (bytes(32), {"samples": 0}, Why.UNCLEAR),
-        (bytes(32), {"transfer_syntax": JPEG}, Why.UNCLEAR),
-        (bytes(34), {"transfer_syntax": "1.2.3.4"}, Why.UNCLEAR),
+        (bytes(30), {}, "30 bytes of pixels where 2 frames take 32"),
+        (b"", {}, "0 bytes of pixels where 2 frames take 32"),
+        (bytes(32), {"rows": 0}, MISSING),
+        (bytes(32), {"samples": 0}, MISSING),
+        (bytes(32), {"transfer_syntax": JPEG}, COMPRESSED),
+        (bytes(34), {"transfer_syntax": "1.2.3.4"}, COMPRESSED),
     ],
 )
 def test_native_pixels_whose_length_does_not_agree(
-    pixels: bytes, changes: dict[str, Any], why: Why
+    pixels: bytes, changes: dict[str, Any], reason: str
 ) -> None:
-    assert locate(native(pixels, 2, **changes)).reason.why == why
+    found = locate(native(pixels, 2, **changes)).reason
+    assert (found.why, found.reason) == (Why.UNCLEAR, reason)
 
 
 def test_native_pixels_of_an_unknown_syntax_must_fit_exactly() -> None:
@@ -114,3 +124,14 @@ def test_more_native_bytes_than_the_frames_take_are_told() -> None:
 
 def test_native_pixels_that_end_early() -> None:
     assert locate(native(bytes(32), 2)[:-1]).reason.why == Why.TRUNCATED
+
+
+def test_a_single_sample_shares_no_chrominance() -> None:
+    data = native(bytes(32), 2, photometric="YBR_FULL_422")
+    assert locate(data).ranges.frame_bits == 128
+
+
+def test_without_samples_per_pixel_there_is_one() -> None:
+    data = native(bytes(32), 2)
+    pixels = replace(describe(data), samples_per_pixel=None)
+    assert drive(data, pixels).ranges.frame_bits == 128

@@ -234,7 +234,10 @@ def test_one_fragment_takes_two_requests() -> None:
     assert [stop - start for start, stop in located.asked] == [512, 8]
 
 
-@pytest.mark.parametrize(("count", "scanned"), [(20, False), (200, True)])
+@pytest.mark.parametrize(
+    ("count", "scanned"),
+    [(20, False), (MOST_CHECKS + 1, False), (MOST_CHECKS + 2, True), (200, True)],
+)
 def test_a_table_is_checked_with_few_requests(count: int, scanned: bool) -> None:
     """Where the only frame ends takes a look at each of its fragments."""
     begin = LITTLE.element(PIXEL_DATA, "OB", length=UNDEFINED)
@@ -250,6 +253,7 @@ def test_a_table_is_checked_with_few_requests(count: int, scanned: bool) -> None
     assert len(checked.asked) <= MOST_CHECKS + 2
     if scanned:
         assert checked.reason.why == Why.NO_TABLE
+        assert checked.reason.problem == "the basic table's last entry: over 32 large fragments"
         assert drive(data, pixels).ranges.source == FrameSource.SCAN
     else:
         assert checked.ranges.source == FrameSource.BASIC
@@ -257,6 +261,11 @@ def test_a_table_is_checked_with_few_requests(count: int, scanned: bool) -> None
 
 
 # hostile
+
+
+NO_DELIMITER = "the object ends before its pixels' delimiter"
+PAST_END = "a fragment goes past the object's end"
+NO_FRAGMENT = "no fragment at offset {at}"
 
 
 def test_ten_million_empty_fragments_end_with_a_reason() -> None:
@@ -272,21 +281,25 @@ def test_ten_million_empty_fragments_end_with_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "why"),
+    ("tail", "why", "reason"),
     [
-        (b"", Why.TRUNCATED),
-        (b"\xfe\xff\x00", Why.TRUNCATED),
-        (LITTLE.item(b"ab", length=1000), Why.TRUNCATED),
-        (LITTLE.item(b"ab", length=UNDEFINED), Why.MALFORMED),
-        (LITTLE.item(b"ab", defined=False), Why.MALFORMED),
-        (LITTLE.item_end, Why.MALFORMED),
-        (b"\0" * 16, Why.MALFORMED),
+        (b"", Why.TRUNCATED, NO_DELIMITER),
+        (b"\xfe\xff\x00", Why.TRUNCATED, NO_DELIMITER),
+        (LITTLE.item(b"ab"), Why.TRUNCATED, NO_DELIMITER),
+        (LITTLE.item(b"ab", length=4), Why.TRUNCATED, PAST_END),
+        (LITTLE.item(b"ab", length=1000), Why.TRUNCATED, PAST_END),
+        (LITTLE.item(b"ab", length=UNDEFINED), Why.MALFORMED, NO_FRAGMENT),
+        (LITTLE.item(b"ab", defined=False), Why.MALFORMED, NO_FRAGMENT),
+        (LITTLE.item_end, Why.MALFORMED, NO_FRAGMENT),
+        (b"\0" * 16, Why.MALFORMED, NO_FRAGMENT),
     ],
 )
 @pytest.mark.parametrize("before", [0, 1, 2])
-def test_items_that_do_not_end_well(before: int, tail: bytes, why: Why) -> None:
+def test_items_that_do_not_end_well(before: int, tail: bytes, why: Why, reason: str) -> None:
     pixels = LITTLE.encapsulated([padded(frame) for frame in FRAMES[:before]], end=False)
-    assert locate(multiframe(JPEG, pixels + tail, 2)).reason.why == why
+    data = multiframe(JPEG, pixels + tail, 2)
+    found = locate(data).reason
+    assert (found.why, found.reason) == (why, reason.format(at=len(data) - len(tail)))
 
 
 @pytest.mark.parametrize("seed", range(120))

@@ -33,11 +33,23 @@ def set_entry(number: int, value: int) -> Callable[[list[int]], None]:
 WRONG: dict[str, tuple[Callable[[list[int]], Any], str]] = {
     "one too many": (lambda entries: entries.append(entries[-1] + 8), "7 entries for 6 frames"),
     "one too few": (lambda entries: entries.pop(), "5 entries for 6 frames"),
-    "not 0": (set_entry(0, 8), "first entry is not 0"),
-    "not ascending": (set_entry(2, 500), "not in ascending order"),
-    "twice the same": (lambda entries: entries.__setitem__(2, entries[1]), "without bytes"),
-    "empty frame": (lambda entries: entries.__setitem__(2, entries[1] + 8), "without bytes"),
-    "odd": (lambda entries: entries.__setitem__(2, entries[2] + 1), "odd offsets"),
-    "past the end": (set_entry(5, 10**6), "past the object's end"),
-    "last to nowhere": (lambda entries: entries.__setitem__(5, entries[5] + 2), "table"),
+    "not 0": (set_entry(0, 8), "the {kind} table's first entry is not 0"),
+    "not ascending": (set_entry(2, 500), "the {kind} table is not in ascending order"),
+    "twice the same": (
+        lambda entries: entries.__setitem__(2, entries[1]),
+        "the {kind} table has a frame without bytes",
+    ),
+    "empty frame": (
+        lambda entries: entries.__setitem__(2, entries[1] + 8),
+        "the {kind} table has a frame without bytes",
+    ),
+    "odd": (
+        lambda entries: entries.__setitem__(2, entries[2] + 1),
+        "the {kind} table has odd offsets",
+    ),
+    "past the end": (set_entry(5, 10**6), "the {kind} table goes past the object's end"),
+    "into the delimiter": (
+        set_entry(5, sum(8 + len(frame) for frame in WHOLE) + 2),
+        "the {kind} table goes past the object's end",
+    ),
 }
