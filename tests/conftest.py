@@ -19,6 +19,7 @@ from distributed import LocalCluster
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from harvest import store
 from harvest.config import Config
 from harvest.driver.record import RECORD
 from tests.faults.proxy import Gate as Gate
@@ -56,8 +57,9 @@ def scheduler() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no proxy, endpoint or credential of the machine decide a test."""
+    """Let no proxy, endpoint or credential of the machine, nor of another test, decide a test."""
     servers.bypass_proxies()
+    store._open_bucket.cache_clear()  # its clients keep what the environment said
     for name in os.environ:
         known = name.startswith(("AWS_", "GOOGLE_", "STORAGE_EMULATOR"))
         if known or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):

@@ -8,7 +8,6 @@ import pty
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 from tests.support.commands import PUBLIC, lab_config, public_environment, write_config
 from tests.support.proxy import refusing_proxy
+from tests.support.waiting import wait_until
 
 
 def test_run_prints_one_json_document(
@@ -185,11 +185,7 @@ def test_an_interrupted_run_goes_on(
         [*HARVEST, "run", str(config), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         parts = tmp_path / "out" / "_harvest" / "parts"
-        deadline = time.monotonic() + 60
-        while not (parts.is_dir() and any(parts.rglob("*.arrow"))):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or any(parts.rglob("*.arrow")))
         process.send_signal(number)
         printed, said = process.communicate(timeout=30)
     assert process.returncode == 75
