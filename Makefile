@@ -10,7 +10,7 @@ SEED ?= $(shell date +%s)
 PYTHONS ?= python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-shuffled test-pythons test-slurm lint package readme format lab lab-down bench bench-frames faults chaos fuzz mutants lock clean
+.PHONY: help demo test test-shuffled coverage test-pythons test-slurm lint package readme format lab lab-down bench bench-frames faults chaos fuzz mutants lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-shuffled: $(STAMP) ## run the tests in an order by chance, as SEED=1 says i
 	@echo "SEED=$(SEED)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/slurm \
 	  --random-order-bucket=module --random-order-seed=$(SEED)
+
+coverage: $(STAMP) ## run the tests and tell which lines and branches none of them takes (about 20 minutes)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/slurm --cov --cov-report=term
 
 test-pythons: ## run the tests with each of PYTHONS="python3.11 python3.12 python3.13"
 	@for python in $(PYTHONS); do \
