@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -16,11 +17,41 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+Result = TypeVar("Result")
+
+
+def told(
+    found: Result,
+    as_json: bool,
+    people: Callable[[Result], None],
+    programs: Callable[[Result], Any] | None = None,
+) -> None:
+    """Print what a command found; that the reader of stdout has left is no failure.
+
+    Parameters
+    ----------
+    found
+        By the command.
+    as_json
+        Whether a program reads it.
+    people
+        Prints it for people.
+    programs
+        Makes what is printed as JSON of it; itself where None.
+    """
+    try:
+        if as_json:
+            print_json(found if programs is None else programs(found))
+        else:
+            people(found)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is left in the buffer would fail again at the interpreter's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
 
 def print_json(content: Any) -> None:
-    """Print a dataclass, or plain content, as one JSON document."""
-    if dataclasses.is_dataclass(content) and not isinstance(content, type):
-        content = dataclasses.asdict(content)
+    """Print dataclasses, or plain content, as one JSON document."""
     # sys.stdout and not rich: a pipe gets exactly the document
     sys.stdout.write(_document(_finite(content), "\n") + "\n")
 
@@ -42,7 +73,9 @@ def _plain(content: Any) -> str:
 
 
 def _finite(content: Any) -> Any:
-    """Replace what JSON has no number for, NaN and infinity, by null."""
+    """Make plain content, and replace what JSON has no number for, NaN and infinity, by null."""
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        content = dataclasses.asdict(content)
     if isinstance(content, float):
         return content if math.isfinite(content) else None
     if isinstance(content, dict):
@@ -86,8 +119,15 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
 
 
+class _Console(Console):
+    """A console that leaves it to `told` what a reader that has left means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console() -> Console:
-    return Console(width=terminal_width())
+    return _Console(width=terminal_width())
 
 
 def size_text(count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,8 @@ from .options import json_option, output_options, png_file
 if TYPE_CHECKING:
     from ..dicom.tags import Wanted
     from ..views.census import Grouping
+    from ..views.columns import NewColumns
+    from ..views.indices import WrittenIndex
 
 
 @main.command()
@@ -41,15 +42,12 @@ def query(
       harvest query gs://bucket/lung_phantom "SELECT count(*) FROM instances"
     """
     from ..config import output_config
-    from ..show import print_json, printable, terminal_width
+    from ..show import printable, terminal_width, told
     from ..views.queries import query_rows, query_text
 
     config = output_config(output, **bucket)
-    if as_json:
-        print_json(query_rows(config, sql))
-    else:
-        text = query_text(config, sql, terminal_width())
-        click.echo(printable(text, keep="\n"), nl=False)
+    found = query_rows(config, sql) if as_json else query_text(config, sql, terminal_width())
+    told(found, as_json, lambda text: click.echo(printable(str(text), keep="\n"), nl=False))
     return None
 
 
@@ -81,7 +79,7 @@ def index(
       harvest index out/lung_phantom --all --dest out/indices --json
     """
     from ..config import output_config
-    from ..show import print_json
+    from ..show import told
     from ..views.indices import index_names, write_indices
 
     if every == bool(names):
@@ -95,11 +93,11 @@ def index(
         dest,
         lambda name: progress.message(f"building {name}"),
     )
-    print_json([asdict(each) for each in written]) if as_json else _print_indices(written)
+    told(written, as_json, _print_indices)
     return None
 
 
-def _print_indices(written: Any) -> None:
+def _print_indices(written: list[WrittenIndex]) -> None:
     from ..show import print_table
 
     print_table(
@@ -144,7 +142,7 @@ def columns(
       harvest columns out/lung --profile all --skip ReferencedSeriesSequence --dest all.parquet
     """
     from ..config import output_config
-    from ..show import print_json, print_pairs
+    from ..show import told
     from ..views.columns import write_columns
 
     if not tags and not profiles:
@@ -152,18 +150,20 @@ def columns(
     wanted = _wanted(profiles, tags, skip)
     config = output_config(output, **bucket)
     end_on_signals()
-    written = write_columns(config, wanted, dest, progress_shown())
-    if as_json:
-        print_json(asdict(written))
-    else:
-        print_pairs(
-            {
-                "rows": f"{written.rows:,}",
-                "columns": f"{len(written.columns):,}",
-                "file": written.path,
-            }
-        )
+    told(write_columns(config, wanted, dest, progress_shown()), as_json, _print_columns)
     return None
+
+
+def _print_columns(written: NewColumns) -> None:
+    from ..show import print_pairs
+
+    print_pairs(
+        {
+            "rows": f"{written.rows:,}",
+            "columns": f"{len(written.columns):,}",
+            "file": written.path,
+        }
+    )
 
 
 def _wanted(profiles: tuple[str, ...], tags: tuple[str, ...], skip: tuple[str, ...]) -> Wanted:
@@ -201,7 +201,7 @@ def census(
       harvest census out/slides --by Modality --dest census.png
     """
     from ..config import output_config
-    from ..show import print_json, print_table
+    from ..show import print_table, told
     from ..views.census import census as counted
     from ..views.census import shown, title_of, write_census
 
@@ -209,9 +209,6 @@ def census(
     found = counted(output_config(output, **bucket), by)
     if file is not None:
         write_census(found, file, title_of(found, output))
-    if as_json:
-        print_json([asdict(each) for each in found])
-    else:
-        columns = ["group", "offset table", "problem", "objects", "bytes", "frames"]
-        print_table(columns, shown(found))
+    columns = ["group", "offset table", "problem", "objects", "bytes", "frames"]
+    told(found, as_json, lambda found: print_table(columns, shown(found)))
     return None

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .group import end_on_signals, errors_text, main, progress_shown, reporting
 from .options import json_option, output_options
+
+if TYPE_CHECKING:
+    from ..audit.auditor import Audited
+    from ..audit.diff import Diff, ValuePair
+    from ..audit.report import Report
 
 
 @main.command()
@@ -30,12 +35,12 @@ def audit(config: str, as_json: bool) -> int | None:
     from ..audit.auditor import audit as audited
     from ..audit.report import report_json, verdict
     from ..config import load_config
-    from ..show import print_json
+    from ..show import told
 
     loaded = load_config(config)
     end_on_signals()
     ended = audited(loaded, progress_shown())
-    print_json(report_json(ended.report)) if as_json else _print_audit(ended)
+    told(ended, as_json, _print_audit, lambda ended: report_json(ended.report))
     click.echo(f"harvest: {verdict(ended.report).text}", err=True)
     for name in ended.removed:
         click.echo(f"harvest: removed the snapshot {name}, as audit.keep says", err=True)
@@ -48,7 +53,7 @@ def audit(config: str, as_json: bool) -> int | None:
     return ended.exit_code
 
 
-def _print_audit(ended: Any) -> None:
+def _print_audit(ended: Audited) -> None:
     from ..output.snapshots import PAGE
     from ..show import print_pairs, print_table, size_text
 
@@ -78,7 +83,7 @@ def _print_audit(ended: Any) -> None:
     click.echo(f"{sum(rule.state == 'kept' for rule in report.rules)} rule(s) hold")
 
 
-def _changes_text(report: Any) -> str:
+def _changes_text(report: Report) -> str:
     if report.diff is None:
         return "this is the first snapshot"
     counts = asdict(report.diff.instances).items()
@@ -113,16 +118,15 @@ def diff(
     """
     from ..audit.diff import diff as compared
     from ..config import output_config
-    from ..show import print_json
+    from ..show import told
 
     configs = [output_config(url, **bucket) for url in (old, new)]
     end_on_signals()
-    found = compared(configs[0], configs[1], dest)
-    print_json(found) if as_json else _print_diff(found)
+    told(compared(configs[0], configs[1], dest), as_json, _print_diff)
     return None
 
 
-def _print_diff(found: Any) -> None:
+def _print_diff(found: Diff) -> None:
     from ..show import print_pairs, print_table, printable
 
     kinds = ("series", "instances", "offset_tables")
@@ -148,7 +152,7 @@ def _print_diff(found: Any) -> None:
 
 
 def _pairs_text(
-    pairs: Any, printable: Callable[[str], str]
+    pairs: Sequence[ValuePair], printable: Callable[[str], str]
 ) -> list[tuple[str | None, str | None, str]]:
     """Return pairs of values for people: none of the header, which is too long."""
     shown = [

@@ -95,10 +95,6 @@ def reporting(function: Callable[Parameters, int | None]) -> Callable[Parameters
             sys.exit(ExitCode.RUN_AGAIN if error.kind.retryable else ExitCode.WRONG_USE)
         except (KeyboardInterrupt, _Interrupted):
             _report_interruption()
-        except BrokenPipeError:
-            # the reader of stdout has left: not our failure, and nothing more can be said
-            sys.stderr.close()
-            sys.exit(ExitCode.COMPLETE)
         except Exception as error:
             # DuckDB makes an error of its own of an interruption
             if _signalled.is_set() or str(error) == "Query interrupted":

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ExitCode
 from .group import end_on_signals, errors_text, main, progress_shown, reporting
 from .options import cluster_option, json_option, output_options
+
+if TYPE_CHECKING:
+    from ..driver.record import RunRecord
+    from ..driver.runner import Outcome
+    from ..driver.status import Status
+    from ..plan.estimate import Estimate
+    from ..plan.stored import Plan
 
 
 @main.command()
@@ -29,24 +36,23 @@ def plan(config: str, dry_run: bool, cluster: str | None, as_json: bool) -> int 
       harvest plan configs/lung_phantom.yaml --json
     """
     from ..config import load_config
-    from ..show import print_json
+    from ..show import told
 
     loaded = load_config(config, cluster)
     end_on_signals()
     if dry_run:
         from ..plan.planner import dry_run as estimated
 
-        estimate = estimated(loaded)
-        print_json(estimate) if as_json else _print_estimate(estimate)
+        told(estimated(loaded), as_json, _print_estimate)
         return None
     from ..driver.runner import plan as stored_plan
 
     made = stored_plan(loaded, progress_shown(log=True))
-    print_json(made) if as_json else _print_plan(made, loaded.output.url)
+    told(made, as_json, lambda made: _print_plan(made, loaded.output.url))
     return None
 
 
-def _print_estimate(estimate: Any) -> None:
+def _print_estimate(estimate: Estimate) -> None:
     from ..show import print_pairs, size_text, time_text
 
     scans = {}
@@ -67,7 +73,7 @@ def _print_estimate(estimate: Any) -> None:
     )
 
 
-def _print_plan(made: Any, output: str) -> None:
+def _print_plan(made: Plan, output: str) -> None:
     from ..show import print_pairs, print_table, size_text
 
     print_pairs(
@@ -119,7 +125,7 @@ def run(
     """
     from ..config import load_config
     from ..driver.runner import run as run_harvest
-    from ..show import print_json, print_pairs, size_text
+    from ..show import told
 
     loaded = load_config(config, cluster)
     end_on_signals()
@@ -143,9 +149,13 @@ def run(
             "--retry-errors",
             err=True,
         )
-    if as_json:
-        print_json(ended)
-        return ended.exit_code
+    told(ended, as_json, _print_outcome)
+    return ended.exit_code
+
+
+def _print_outcome(ended: Outcome) -> None:
+    from ..show import print_pairs, size_text
+
     print_pairs(
         {
             "instances": f"{ended.rows:,}",
@@ -156,7 +166,6 @@ def run(
             "tables": ended.output,
         }
     )
-    return ended.exit_code
 
 
 @main.command()
@@ -176,12 +185,15 @@ def status(output: str, bucket: dict[str, Any], as_json: bool) -> int | None:
     """
     from ..config import output_config
     from ..driver.status import read_status
-    from ..show import print_json, print_pairs
+    from ..show import told
 
-    found = read_status(output_config(output, **bucket))
-    if as_json:
-        print_json(found)
-        return None
+    told(read_status(output_config(output, **bucket)), as_json, _print_status)
+    return None
+
+
+def _print_status(found: Status) -> None:
+    from ..show import print_pairs
+
     pairs = {
         "state": f"{found.state}: {found.state.meaning}".replace("`", ""),
         "instances": f"{found.rows:,}",
@@ -195,10 +207,9 @@ def status(output: str, bucket: dict[str, Any], as_json: bool) -> int | None:
         pairs["sample"] = f"the {found.sample} largest instances of each series"
     pairs["missing objects"] = f"{found.missing:,}"
     print_pairs(pairs)
-    return None
 
 
-def _going_pairs(told: Any) -> dict[str, str]:
+def _going_pairs(told: RunRecord) -> dict[str, str]:
     """Describe a run that goes on, as it told last."""
     from ..show import time_text
 
@@ -207,7 +218,7 @@ def _going_pairs(told: Any) -> dict[str, str]:
     return {"workers": f"{told.workers:,}", "rate": rate, "time left": left, "as of": told.told}
 
 
-def _run_pairs(told: Any) -> dict[str, str]:
+def _run_pairs(told: RunRecord) -> dict[str, str]:
     """Describe what a harvest took."""
     from ..show import size_text, time_text
 
@@ -240,6 +251,6 @@ def schema(as_json: bool) -> None:
       harvest schema > harvest.schema.json
     """
     from ..config.json_schema import config_schema
-    from ..show import print_json
+    from ..show import print_json, told
 
-    print_json(config_schema())
+    told(config_schema(), as_json, print_json)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ExitCode
 from .group import end_on_signals, main, progress_shown, reporting
 from .options import json_option, png_file, source_options
+
+if TYPE_CHECKING:
+    from ..objects.report import ElementReport, ObjectReport
 
 
 @main.command()
@@ -40,7 +44,7 @@ def frames(
     """
     from ..objects.frame_table import located, write_frames
     from ..output.destination import local_file
-    from ..show import print_json, print_table
+    from ..show import print_table, told
 
     file = None if dest is None else local_file(dest)
     end_on_signals()
@@ -51,13 +55,13 @@ def frames(
         found.append(located(url, scan=not no_scan, **source))
     if file is not None:
         write_frames([each.row for each in found if each.row is not None], file)
-    if as_json:
-        print_json([each.report() for each in found])
-    else:
-        print_table(
-            ["object", "frames", "source", "requests", "bytes read", "remark"],
-            [each.shown() for each in found],
-        )
+    columns = ["object", "frames", "source", "requests", "bytes read", "remark"]
+    told(
+        found,
+        as_json,
+        lambda found: print_table(columns, [each.shown() for each in found]),
+        lambda found: [each.report() for each in found],
+    )
     wrong = [each.error for each in found if each.error is not None]
     if any(kind.retryable for kind in wrong):
         return ExitCode.RUN_AGAIN
@@ -82,14 +86,13 @@ def read(
       harvest read image.dcm --json
     """
     from ..objects.report import read as read_object
-    from ..show import print_json
+    from ..show import told
 
-    report = read_object(url, **source)
-    print_json(report) if as_json else _print_object(report)
+    told(read_object(url, **source), as_json, _print_object)
     return None
 
 
-def _print_object(report: Any) -> None:
+def _print_object(report: ObjectReport) -> None:
     from ..show import print_pairs, printable, size_text
 
     pixels = report.pixels
@@ -115,7 +118,9 @@ def _print_object(report: Any) -> None:
     )
 
 
-def _flattened(elements: Any, depth: int = 0) -> Any:
+def _flattened(
+    elements: Sequence[ElementReport], depth: int = 0
+) -> Iterator[tuple[int, ElementReport]]:
     for element in elements:
         yield depth, element
         for item in element.items or ():
@@ -170,7 +175,7 @@ def region(
     """
     from ..pixels.picture import write_png
     from ..pixels.slides import open_slide
-    from ..show import print_json
+    from ..show import told
 
     file = png_file(dest)
     began = time.monotonic()
@@ -187,7 +192,7 @@ def region(
         "bytes_read": slide.bytes_read,
         "seconds": round(time.monotonic() - began, 3),
     }
-    print_json(found) if as_json else _print_region(found)
+    told(found, as_json, _print_region)
     return None
 
 

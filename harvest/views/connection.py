@@ -16,7 +16,7 @@ from ..output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
 from ..output.documents import finished
 from ..output.snapshots import newest_complete
 from ..sql import quoted
-from .dicom_all import ATTRIBUTES, Source, dicom_views
+from .dicom_all import ATTRIBUTES, AttributeSource, dicom_views
 from .output_files import OutputFiles, faults_of
 
 
@@ -163,7 +163,7 @@ def _add_dicom_views(connection: duckdb.DuckDBPyConnection, instances: str) -> N
     for statement in made.statements:
         connection.execute(statement)
     columns = ", ".join(
-        f"unnest(${number}) AS {name}" for number, name in enumerate(Source._fields, 1)
+        f"unnest(${number}) AS {name}" for number, name in enumerate(AttributeSource._fields, 1)
     )
     connection.execute(
         f"CREATE TABLE {ATTRIBUTES} AS SELECT {columns}",

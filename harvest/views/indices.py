@@ -18,7 +18,9 @@ from ..output import LocalOutput
 from ..output.destination import local_file, written_whole
 from ..table.parquet import write_parquet
 from . import bigquery
-from .dicom_all import ABSENT, ATTRIBUTES, existence
+from .dicom_all import ATTRIBUTES
+from .dicom_shapes import Origin
+from .dicom_values import existence
 from .index_sql import IndexQuery, index_queries, together
 from .queries import querying
 from .uses import Use, sequence_tag
@@ -211,9 +213,9 @@ class _Missing:
         paths = {
             _text(path): path
             for path in _paths(together(index.uses for index in indices))
-            if self._sources[_text(path)] != ABSENT
+            if self._sources[_text(path)] != Origin.ABSENT
         }
-        if self._sources["SeriesInstanceUID"] == ABSENT:
+        if self._sources["SeriesInstanceUID"] == Origin.ABSENT:
             paths = {}  # dicom_all has no rows, which says nothing of the files
         tests = [
             f"coalesce(bool_or({existence(_steps(path, types[text]))}), false)"
@@ -225,7 +227,7 @@ class _Missing:
 
     def not_harvested(self, index: IndexQuery) -> tuple[str, ...]:
         """Name what has no column and is in no header that was kept."""
-        return tuple(sorted(t for t in self._texts(index) if self._sources[t] == ABSENT))
+        return tuple(sorted(t for t in self._texts(index) if self._sources[t] == Origin.ABSENT))
 
     def not_found(self, index: IndexQuery) -> tuple[str, ...]:
         """Name what was looked for and is in no file."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +14,7 @@ from harvest.cli import main
 from harvest.cli.group import COMMANDS
 from harvest.errors import ExitCode
 from harvest.objects.decoding import FrameDecoder
+from tests import conftest
 from tests.support.tiled import cut, picture, write_slide
 
 
@@ -69,3 +72,21 @@ def test_a_bug_says_nothing_of_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert ended.exit_code == ExitCode.BUG
     assert "harvest: a bug: ValueError at " in ended.stderr
     assert "SECRET" not in ended.output
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_reader_that_has_left_changes_no_exit_code(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """What is found is not told, but what follows of it is: here an object that is not there."""
+    there = conftest.write_dicom(tmp_path / "there.dcm", "2.25.1")
+    for file, code in ((there, ExitCode.COMPLETE), (tmp_path / "none.dcm", ExitCode.WRONG_USE)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        ended = subprocess.run(
+            [*conftest.HARVEST, "frames", str(file), *more],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+        os.close(writer)
+        assert (ended.returncode, conftest.messages(ended)) == (code, "")
