@@ -464,7 +464,7 @@ class Walk:
             self._implicit.unpack_from,
             self._length.unpack_from,
         )
-        last = min(len(segment), self._limits.header_bytes + self._leapt - self._base) - 12
+        last = len(segment) - 12
         left = self._limits.elements - self._elements
         deepest = 2 * (self._limits.depth - depth)
         # sequences and their items in turns: inside a sequence the level is odd

@@ -24,7 +24,7 @@ from harvest.dicom.elements import UNDEFINED, DataSet, Selection
 from harvest.dicom.header import Header, read_header
 from harvest.dicom.walk import LEAPT_BYTES, HeaderLimits, Walk
 from harvest.dicom.window import Window
-from harvest.errors import ObjectError
+from harvest.errors import ErrorKind, ObjectError
 from tests.faults import fuzz
 from tests.faults.hostile import CASES
 from tests.support import oracle
@@ -488,6 +488,21 @@ def test_each_limit_ends_both_loops_at_the_same_element(
     with the_long_way(monkeypatch):
         assert found == [walked(data, *way) for way in ways]
     assert found[-1] == walked(data, len(data), selection, LIMITS)
+
+
+@SELECTED
+@pytest.mark.parametrize("limit", range(6))
+def test_a_sequence_without_items_is_as_deep_as_any(
+    limit: int, selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = LITTLE.sequence(0x00209113, defined=False)
+    for _ in range(3):
+        made = LITTLE.sequence(0x00209222, [LITTLE.item(made, defined=False)], defined=False)
+    data = part10(identity() + made)
+    found = walked(data, len(data), selection, replace(LIMITS, depth=limit))
+    assert (found[0] == ErrorKind.TOO_LARGE) is (limit < 4)
+    with the_long_way(monkeypatch):
+        assert found == walked(data, len(data), selection, replace(LIMITS, depth=limit))
 
 
 @EXPLICIT
