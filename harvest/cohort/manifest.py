@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ..config import SourceConfig
 from ..errors import CohortError, ObjectError, StoreUnavailable
-from ..sql import first_lines, quoted
+from ..sql import file_literal, first_lines
 from ..store import open_store
 from ..store.patience import Patience
 from ..store.protocol import EmptyObject
@@ -151,7 +151,7 @@ def _read_table(path: Path, name: str, *, is_parquet: bool) -> pa.Table:
     try:
         with duckdb.connect() as connection:
             return connection.execute(
-                f"SELECT * FROM {reader}({quoted(path.absolute())}{options})"
+                f"SELECT * FROM {reader}({file_literal(path.absolute())}{options})"
             ).to_arrow_table()
     except duckdb.Error as error:
         raise CohortError(

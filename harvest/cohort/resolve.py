@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from ..config import CohortConfig, SourceConfig
 from ..errors import CohortError
-from ..sql import first_lines, quoted
+from ..sql import file_literal, first_lines, quoted
 from ..urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_uuids
 from . import idc_index
 from .manifest import SERIES_KEYS, parsed_location, read_manifest
@@ -304,13 +304,12 @@ def _index_connection(
     wanted = dict.fromkeys((idc_index.MAIN_TABLE, "prior_versions_index", *named))
     files = idc_index.table_files(wanted, main, fetch=not offline)
     connection = duckdb.connect()
-    paths = ", ".join(quoted(path.absolute()) for path in files.values())
-    connection.execute(f"SET allowed_paths = [{paths}]")
+    literals = {table: file_literal(path.absolute()) for table, path in files.items()}
+    paths = {*literals.values(), *(quoted(path.absolute()) for path in files.values())}
+    connection.execute(f"SET allowed_paths = [{', '.join(sorted(paths))}]")
     try:
-        for table, path in files.items():
-            connection.execute(
-                f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({quoted(path.absolute())})'
-            )
+        for table, literal in literals.items():
+            connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({literal})')
         connection.execute(_all_series(connection))
     except duckdb.Error as error:
         raise CohortError(f"the index cannot be read: {first_lines(error)}") from None

@@ -301,6 +301,15 @@ def test_the_index_may_be_another_file(lab: Lab, tmp_path: Path) -> None:
     assert resolved(None, sql=EVERYTHING, index=str(odd)).count() == len(lab.series)
 
 
+def test_the_index_is_one_file_whatever_its_name(lab: Lab, tmp_path: Path) -> None:
+    table = pq.read_table(lab.index)
+    for number, name in enumerate(("a[1].parquet", "a1.parquet", "b?.parquet", "bx.parquet")):
+        pq.write_table(table.slice(number, 1), tmp_path / name)
+    for number, name in ((0, "a[1].parquet"), (2, "b?.parquet")):
+        cohort = resolved(None, sql=EVERYTHING, index=str(tmp_path / name))
+        assert uuids(cohort) == {table["crdc_series_uuid"][number].as_py()}
+
+
 def test_the_release_may_be_pinned(lab: Lab) -> None:
     installed = idc_index.installed_release()
     assert resolved(lab, sql=EVERYTHING, idc_version=installed).count()
@@ -384,6 +393,22 @@ def test_manifests_of_series(lab: Lab, tmp_path: Path, key: str, form: str) -> N
     else:
         path.write_text("\n".join([f"note,{key}", *(f'"a, b",{v}' for v in values)]) + "\n")
     assert uuids(resolved(lab, manifest=str(path))) == {a.crdc_series_uuid, b.crdc_series_uuid}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize(("named", "beside"), [("m[1]", "m1"), ("m*", "m1"), ("m?", "m1")])
+def test_a_manifest_is_one_file_whatever_its_name(
+    lab: Lab, tmp_path: Path, form: str, named: str, beside: str
+) -> None:
+    a, b = two(lab)
+    for name, series in ((named, a), (beside, b)):
+        path = tmp_path / f"{name}.{form}"
+        if form == "parquet":
+            pq.write_table(pa.table({"crdc_series_uuid": [series.crdc_series_uuid]}), path)
+        else:
+            path.write_text(f"crdc_series_uuid\n{series.crdc_series_uuid}\n")
+    manifest = str(tmp_path / f"{named}.{form}")
+    assert uuids(resolved(lab, manifest=manifest)) == {a.crdc_series_uuid}
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -100,6 +100,16 @@ def test_connect(output: OutputConfig) -> None:
         assert connection.execute("SELECT count(*) FROM dicom_all").fetchall() == [(3,)]
 
 
+def test_a_folder_is_one_whatever_its_name(folder: Path, tmp_path: Path) -> None:
+    for name in ("out[1]", "out1"):
+        shutil.copytree(folder, tmp_path / name)
+    file = next((tmp_path / "out1" / "instances").iterdir())
+    pq.write_table(pq.read_table(file).slice(0, 1), file)
+    with harvest.connect(str(tmp_path / "out[1]")) as connection:
+        assert connection.execute("SELECT count(*) FROM instances").fetchall() == [(4,)]
+        assert connection.execute("SELECT count(*) FROM dicom_all").fetchall() == [(3,)]
+
+
 def test_a_bucket_answers_as_a_folder(folder: Path, bucket: Placed) -> None:
     bucket.put(folder)
     for table in ("instances", "series"):
