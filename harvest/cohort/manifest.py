@@ -13,9 +13,10 @@ import duckdb
 import pyarrow as pa
 
 from ..config import SourceConfig
-from ..errors import CohortError, ObjectError, StoreUnavailable
+from ..errors import CohortError, ObjectError
 from ..sql import file_literal, first_lines
 from ..store import open_store
+from ..store.faults import store_unavailable
 from ..store.patience import Patience
 from ..store.protocol import EmptyObject
 from ..urls import ObjectUrl, idc_series_uuid, parse_url
@@ -80,8 +81,10 @@ def _local_copy(location: str, source: SourceConfig, *, offline: bool) -> Iterat
         try:
             path.write_bytes(_whole_object(url, source))
         except ObjectError as error:
-            kind = StoreUnavailable if error.kind.retryable else CohortError
-            raise kind(f"cohort.manifest {location} cannot be read: {error.detail}") from None
+            what = f"cohort.manifest {location}"
+            if error.kind.retryable:
+                raise store_unavailable(what, error, "source.endpoint") from None
+            raise CohortError(f"{what} cannot be read: {error.detail}") from None
         yield path
 
 
@@ -172,5 +175,5 @@ def _series_or_objects(locations: Sequence[str], name: str) -> list[ObjectUrl] |
             f"cohort.manifest {name} mixes IDC series with other URLs, such as {odd}: "
             "name series alone or objects alone"
         )
-    clouds = ["gcs" if url.scheme == "gs" else "aws" for url in prefixes]
+    clouds = [url.cloud for url in prefixes]
     return pa.table({"crdc_series_uuid": pa.array(series, pa.string()), "cloud": clouds})

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from ..config import CohortConfig, SourceConfig
 from ..errors import CohortError
 from ..sql import file_literal, first_lines, quoted
-from ..urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_uuids
+from ..urls import ObjectUrl, gcs_bucket_sql, idc_uuids, parse_url
 from . import idc_index
 from .manifest import SERIES_KEYS, parsed_location, read_manifest
 
@@ -122,33 +122,25 @@ class SeriesCohort:
         self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE placed AS
-            SELECT crdc_series_uuid, cloud, is_current,
-                   CASE cloud WHEN 'gcs' THEN 'gs://' || {_gcs_bucket_in_sql()}
-                              ELSE 's3://' || aws_bucket END || '/' || crdc_series_uuid AS prefix
+            SELECT crdc_series_uuid, is_current,
+                   CASE cloud WHEN 'gcs' THEN 'gs://' || {gcs_bucket_sql("aws_bucket")}
+                              ELSE 's3://' || aws_bucket END
+                   || '/' || crdc_series_uuid || '/' AS prefix
             FROM all_series JOIN picked USING (crdc_series_uuid)
             """
         )
         for span in self._spans():
             reader = self._connection.execute(
                 f"""
-                SELECT s.*, cloud, prefix FROM {self._source()} s
-                JOIN (SELECT * EXCLUDE (is_current) FROM placed WHERE {span})
+                SELECT s.*, prefix FROM {self._source()} s
+                JOIN (SELECT crdc_series_uuid, prefix FROM placed WHERE {span})
                 USING (crdc_series_uuid) ORDER BY prefix
                 """
             ).to_arrow_reader(rows)
             for batch in reader:
-                urls = [
-                    idc_series_url(bucket, uuid, cloud)
-                    for bucket, uuid, cloud in zip(
-                        *(
-                            batch.column(name).to_pylist()
-                            for name in ("aws_bucket", "crdc_series_uuid", "cloud")
-                        ),
-                        strict=True,
-                    )
-                ]
+                urls = [parse_url(prefix) for prefix in batch.column("prefix").to_pylist()]
                 if urls:
-                    yield batch.drop_columns(["cloud", "prefix"]), urls
+                    yield batch.drop_columns(["prefix"]), urls
 
     def _source(self) -> str:
         """Return where the columns of the cohort's series are; without prior ones it is cheaper."""
@@ -180,11 +172,6 @@ class SeriesCohort:
             .to_arrow_table()
             .schema
         )
-
-
-def _gcs_bucket_in_sql() -> str:
-    cases = " ".join(f"WHEN '{aws}' THEN '{gcs}'" for aws, gcs in AWS_TO_GCS.items())
-    return f"CASE aws_bucket {cases} ELSE aws_bucket END"
 
 
 @dataclass(frozen=True, slots=True)

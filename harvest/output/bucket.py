@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, cast
 
 from ..errors import ErrorKind, ObjectError, OutputError, StoreUnavailable
+from ..store.faults import store_unavailable
 from ..store.patience import Patience
 from ..store.protocol import EmptyObject, Version, WritableBucket
 from ..store.ranged_file import RangedFile
@@ -226,10 +227,7 @@ class BucketOutput:
 
     def _told(self, error: ObjectError) -> OutputError | StoreUnavailable:
         if error.kind.retryable:
-            return StoreUnavailable(
-                f"output {self.location} does not answer ({error.detail}): check the network and "
-                "the output's endpoint, then run the same command again"
-            )
+            return store_unavailable(f"output {self.location}", error, "the output's endpoint")
         if error.kind == ErrorKind.NOT_FOUND:
             return OutputError(
                 f"output {self.location} is in no bucket that exists: create it, or name another"

@@ -14,8 +14,9 @@ from typing import Final
 import pyarrow as pa
 
 from ..config import SourceConfig
-from ..errors import ErrorKind, HarvestError, ObjectError, StoreUnavailable
+from ..errors import ErrorKind, HarvestError, ObjectError
 from ..store import open_store
+from ..store.faults import store_unavailable
 from ..store.patience import Patience
 from ..store.protocol import Listed
 from ..table.arrow import PLAN_ROW
@@ -99,11 +100,7 @@ def _by_series(task: ListingTask) -> list[list[Listed]]:
         return list_prefix(series.url, task.source)
 
     with ThreadPoolExecutor(min(LISTING_THREADS, len(task.series))) as pool:
-        try:
-            return list(pool.map(found, task.series))
-        except HarvestError:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        return list(pool.map(found, task.series))  # a failure cancels what has not begun
 
 
 def _by_shard(task: ListingTask) -> list[list[Listed]]:
@@ -170,7 +167,7 @@ def _patience() -> Patience:
 
 def _explained(error: ObjectError, url: ObjectUrl) -> HarvestError:
     """Say what a failed listing means for the whole run."""
-    where = url if url.scheme == "file" else f"{url.scheme}://{url.bucket}"
+    where = url.place
     if error.kind == ErrorKind.NOT_FOUND:
         what = "folder" if url.scheme == "file" else "bucket"
         return HarvestError(f"the {what} {where} does not exist: check its name and source.cloud")
@@ -180,10 +177,9 @@ def _explained(error: ObjectError, url: ObjectUrl) -> HarvestError:
             "credentials set source.anonymous: false; without the right to list, name the objects "
             "in a manifest"
         )
-    return StoreUnavailable(
-        f"{where} does not answer ({error.detail}): check the network and source.endpoint, "
-        "then run the same command again"
-    )
+    if not error.kind.retryable:
+        return HarvestError(f"{url} cannot be listed: {error.detail}")
+    return store_unavailable(where, error, "source.endpoint")
 
 
 def _collected(task: ListingTask, found: Sequence[list[Listed]]) -> ListedSeries:

@@ -37,7 +37,7 @@ from ..dicom.tags import BINARY_VRS, Attribute, PrivateTag
 from ..dicom.values import column_kind
 from ..sql import quoted
 from ..table.schema import HEADER_COLUMN, SERIES_COUNTS, attributes_of
-from ..urls import AWS_TO_GCS
+from ..urls import AWS_TO_GCS, gcs_bucket_sql
 from .attribute_use import Use
 
 ATTRIBUTES: Final = "dicom_attributes"
@@ -468,7 +468,6 @@ def _plain_text(vr: str) -> str:
 def _index_columns(series: Sequence[str], uses: Mapping[str, Use]) -> dict[str, str]:
     """Return SQL of the columns that are in no header, by name."""
     bucket = _aws_bucket("aws_bucket" in series)
-    gcs = " ".join(f"WHEN {quoted(a)} THEN {quoted(g)}" for a, g in AWS_TO_GCS.items())
     key = "'/' || i.crdc_series_uuid || '/' || i.crdc_instance_uuid || '.dcm'"
     counts = {name for name, _ in SERIES_COUNTS}
     own = {
@@ -476,7 +475,7 @@ def _index_columns(series: Sequence[str], uses: Mapping[str, Use]) -> dict[str, 
         "crdc_instance_uuid": "i.crdc_instance_uuid",
         "instance_size": "CAST(i.size AS VARCHAR)",
         "aws_url": f"'s3://' || {bucket} || {key}",
-        "gcs_url": f"'gs://' || CASE {bucket} {gcs} ELSE {bucket} END || {key}",
+        "gcs_url": f"'gs://' || {gcs_bucket_sql(bucket)} || {key}",
     }
     # what a header says of an attribute may differ from what the index says
     index = {
