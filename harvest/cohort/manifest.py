@@ -17,14 +17,12 @@ from ..errors import CohortError, ObjectError
 from ..sql import file_literal, first_lines
 from ..store import open_store
 from ..store.faults import store_unavailable
-from ..store.patience import Patience
+from ..store.patience import WHOLE_FILE, Patience
 from ..store.protocol import EmptyObject
 from ..urls import ObjectUrl, idc_series_uuid, parse_url
 
 SERIES_KEYS: Final = ("crdc_series_uuid", "SeriesInstanceUID")
 """Columns by which a cohort may name series, the more exact one first."""
-MANIFEST_RETRIES: Final = 4
-MANIFEST_SECONDS: Final = 120.0
 
 
 def parsed_location(text: str) -> ObjectUrl:
@@ -90,7 +88,7 @@ def _local_copy(location: str, source: SourceConfig, *, offline: bool) -> Iterat
 
 def _whole_object(url: ObjectUrl, source: SourceConfig) -> bytes:
     store = open_store(url, source)
-    patience = Patience(MANIFEST_RETRIES, MANIFEST_SECONDS)
+    patience = Patience(*WHOLE_FILE)
     try:
         first = patience.call(lambda: store.get(url.key, 0, 2**20, None))
     except EmptyObject:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, TypeVar, cast
 
 from ..errors import ErrorKind, ObjectError, OutputError, StoreUnavailable
 from ..store.faults import store_unavailable
-from ..store.patience import Patience
+from ..store.patience import WHOLE_FILE, Patience
 from ..store.protocol import EmptyObject, Version, WritableBucket
 from ..store.ranged_file import RangedFile
 from ..urls import ObjectUrl
@@ -20,9 +20,6 @@ from .faults import explained
 from .protocol import WORK
 
 _PROBE: Final = f"{WORK}/conditions"
-RETRIES: Final = 4
-"""Beyond those of the cloud's own client."""
-RETRY_SECONDS: Final = 120.0
 
 Result = TypeVar("Result")
 
@@ -207,7 +204,7 @@ class BucketOutput:
     def _patiently(self, request: Callable[[], Result], *, absent: str | None = None) -> Result:
         """Make a request, and again where it may help; raise as `_explained` does."""
         with self._explained(absent):
-            return Patience(RETRIES, RETRY_SECONDS).call(request)
+            return Patience(*WHOLE_FILE).call(request)
 
     @contextmanager
     def _explained(self, absent: str | None = None) -> Iterator[None]:

@@ -17,14 +17,12 @@ from ..config import SourceConfig
 from ..errors import ErrorKind, HarvestError, ObjectError
 from ..store import open_store
 from ..store.faults import store_unavailable
-from ..store.patience import Patience
+from ..store.patience import LISTING, Patience
 from ..store.protocol import Listed
 from ..table.arrow import PLAN_ROW
 from ..urls import ObjectUrl, idc_uuids
 
 LISTING_THREADS: Final = 32
-LISTING_RETRIES: Final = 4
-LISTING_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ def _by_shard(task: ListingTask) -> list[list[Listed]]:
 def list_prefix(prefix: ObjectUrl, source: SourceConfig) -> list[Listed]:
     """List everything below a prefix, in key order; raises as `list_task`."""
     try:
-        found = _patience().call(
+        found = Patience(*LISTING).call(
             lambda: [
                 entry for page in open_store(prefix, source).list(prefix.key) for entry in page
             ]
@@ -137,7 +135,7 @@ def _pages(task: ListingTask) -> Iterator[list[Listed]]:
     assert task.shard is not None
     bucket = task.series[0].url.with_key("")
     store = open_store(bucket, task.source)
-    patience = _patience()
+    patience = Patience(*LISTING)
     after = task.shard
     try:
         pages = store.list("", after)
@@ -159,10 +157,6 @@ def _pages(task: ListingTask) -> Iterator[list[Listed]]:
                 return
     except ObjectError as error:
         raise _explained(error, bucket) from None
-
-
-def _patience() -> Patience:
-    return Patience(LISTING_RETRIES, LISTING_SECONDS)
 
 
 def _explained(error: ObjectError, url: ObjectUrl) -> HarvestError:

@@ -13,7 +13,6 @@ import pytest
 from harvest.config import SourceConfig
 from harvest.errors import ExitCode, HarvestError, StoreUnavailable
 from harvest.plan.listing import (
-    LISTING_RETRIES,
     ListingTask,
     SeriesPrefix,
     list_prefix,
@@ -21,6 +20,7 @@ from harvest.plan.listing import (
     plan_row,
     sampled,
 )
+from harvest.store.patience import LISTING
 from harvest.store.protocol import Listed
 from harvest.urls import AWS_TO_GCS, ObjectUrl, parse_url
 from tests import conftest
@@ -89,7 +89,7 @@ def test_a_fault_that_stays(s3_gate: Gate, own: OwnSeries, shard: bool) -> None:
     with pytest.raises(StoreUnavailable, match="does not answer") as ended:
         list_task(task_of(own, source, shard=own.uuid[:2] if shard else None))
     assert ended.value.exit_code == ExitCode.RUN_AGAIN
-    assert len(s3_gate.seen) == LISTING_RETRIES + 1
+    assert len(s3_gate.seen) == LISTING.retries + 1
 
 
 @pytest.mark.parametrize(

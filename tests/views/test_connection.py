@@ -22,7 +22,7 @@ import harvest.output.bucket
 from harvest.config import OutputConfig, output_config
 from harvest.driver.runner import run
 from harvest.errors import ConfigError, HarvestError, OutputError, StoreUnavailable
-from harvest.store import with_boto3
+from harvest.store.patience import Policy
 from harvest.views.connection import query_rows, query_text
 from tests import conftest
 from tests.faults.proxy import Gate, status
@@ -219,8 +219,7 @@ def test_a_query_reads_what_it_needs(large: Path, bucket: Placed, sql: str, shar
 def test_a_query_whose_bucket_fails(
     large: Path, bucket: Placed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harvest.output.bucket, "RETRIES", 0)
-    monkeypatch.setattr(with_boto3, "WRITE_ATTEMPTS", 1)
+    monkeypatch.setattr(harvest.output.bucket, "WHOLE_FILE", Policy(0, 120))
     bucket.put(large)
     bucket.gate.only = "00001.parquet"
     bucket.gate.always = status(503)
