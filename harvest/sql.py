@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from typing import Final
 
@@ -15,6 +16,15 @@ _MISSING: Final = (
 def quoted(text: object) -> str:
     """Write a string literal."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def file_literal(path: object) -> str:
+    """Write a local path as a string literal that DuckDB reads this one file by.
+
+    It would take brackets, stars and question marks as a pattern. Where ``allowed_paths`` lock a
+    connection they need the path itself as well, by `quoted`: both are checked.
+    """
+    return quoted(glob.escape(str(path)))
 
 
 def identifier(name: str) -> str:

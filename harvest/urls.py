@@ -9,8 +9,10 @@ from typing import Final, Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from .errors import WrongArgument
+from .sql import quoted
 
 Scheme = Literal["s3", "gs", "file"]
+Cloud = Literal["aws", "gcs"]
 
 AWS_TO_GCS: Final = {
     "idc-open-data": "idc-open-data",
@@ -19,7 +21,7 @@ AWS_TO_GCS: Final = {
 }
 """IDC's buckets: the keys in them are the same."""
 # IDC's manifests for GCS say s3://, since s5cmd reads them through Google's S3 interface
-_ONLY_ON_GCS = frozenset({"idc-open-idc1", "idc-open-cr", "public-datasets-idc"})
+_ONLY_ON_GCS = {"public-datasets-idc", *AWS_TO_GCS.values()} - AWS_TO_GCS.keys()
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -41,6 +43,21 @@ class ObjectUrl(NamedTuple):
             # a name on disk is bytes: those that are no UTF-8 are quoted as they are
             return "file://" + quote(os.fsencode(self.key))
         return f"{self.scheme}://{self.bucket}/{self.key}"
+
+    @property
+    def cloud(self) -> Cloud:
+        """Which of IDC's two clouds has such URLs."""
+        return "gcs" if self.scheme == "gs" else "aws"
+
+    @property
+    def folder(self) -> ObjectUrl:
+        """The prefix that the object lies in, with its slash; no key at the top of a bucket."""
+        return self.with_key(self.key[: self.key.rfind("/") + 1])
+
+    @property
+    def place(self) -> str:
+        """What is listed or closed as a whole, for messages: the bucket; of files the path."""
+        return str(self) if self.scheme == "file" else f"{self.scheme}://{self.bucket}"
 
     def with_key(self, key: str) -> ObjectUrl:
         """Return the URL of another key in the same bucket."""
@@ -78,21 +95,16 @@ def _absolute(path: str) -> str:
     return absolute + "/" if path.endswith("/") and absolute != "/" else absolute
 
 
-def idc_series_url(aws_bucket: str, crdc_series_uuid: str, cloud: str) -> ObjectUrl:
-    """Return the prefix of a series on one of IDC's clouds.
+def gcs_bucket_sql(aws_bucket: str) -> str:
+    """Write the SQL of a bucket's name on GCS.
 
     Parameters
     ----------
     aws_bucket
-        As the index names it.
-    crdc_series_uuid
-        Of the version of the series.
-    cloud
-        ``aws`` or ``gcs``.
+        SQL of its name on AWS, as the index has it.
     """
-    if cloud == "gcs":
-        return ObjectUrl("gs", AWS_TO_GCS.get(aws_bucket, aws_bucket), f"{crdc_series_uuid}/")
-    return ObjectUrl("s3", aws_bucket, f"{crdc_series_uuid}/")
+    cases = " ".join(f"WHEN {quoted(aws)} THEN {quoted(gcs)}" for aws, gcs in AWS_TO_GCS.items())
+    return f"CASE {aws_bucket} {cases} ELSE {aws_bucket} END"
 
 
 def idc_uuids(key: str) -> tuple[str | None, str | None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from harvest.urls import (
     AWS_TO_GCS,
     ObjectUrl,
-    idc_series_url,
+    gcs_bucket_sql,
     idc_series_uuid,
     idc_uuids,
     parse_url,
@@ -40,6 +41,19 @@ def test_parts() -> None:
     assert parse_url("gs://b") == ObjectUrl("gs", "b", "")
     assert parse_url("file:///a%20b") == ObjectUrl("file", "", "/a b")
     assert parse_url("s3://b/x").with_key("z") == ObjectUrl("s3", "b", "z")
+
+
+def test_folder_and_place() -> None:
+    for text, folder, place in (
+        ("s3://b/a/b.dcm", "s3://b/a/", "s3://b"),
+        ("gs://b/a/", "gs://b/a/", "gs://b"),
+        ("s3://b/a", "s3://b/", "s3://b"),
+        ("file:///a/b", "file:///a/", "file:///a/b"),
+        ("file:///a", "file:///", "file:///a"),
+    ):
+        url = parse_url(text)
+        assert (str(url.folder), url.place) == (folder, place)
+    assert [parse_url(f"{s}://b/a").cloud for s in ("s3", "gs", "file")] == ["aws", "gcs", "aws"]
 
 
 def test_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +88,9 @@ def test_an_s3_url_of_a_bucket_that_only_gcs_has_is_gcs(bucket: str) -> None:
 @pytest.mark.parametrize("bucket", ["idc-open-data", "idc-open-data-two", "idc-open-data-cr"])
 def test_idcs_buckets_on_both_clouds(bucket: str) -> None:
     assert str(parse_url(f"s3://{bucket}/a")) == f"s3://{bucket}/a"
-    assert str(idc_series_url(bucket, SERIES, "aws")) == f"s3://{bucket}/{SERIES}/"
-    assert str(idc_series_url(bucket, SERIES, "gcs")) == f"gs://{GCS_BUCKETS[bucket]}/{SERIES}/"
+    sql = f"SELECT {gcs_bucket_sql('name')} FROM (SELECT ? AS name)"
+    for name, expected in ((bucket, GCS_BUCKETS[bucket]), ("another", "another")):
+        assert duckdb.execute(sql, [name]).fetchall() == [(expected,)]
 
 
 def test_the_names_are_the_labs() -> None:

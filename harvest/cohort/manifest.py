@@ -13,17 +13,16 @@ import duckdb
 import pyarrow as pa
 
 from ..config import SourceConfig
-from ..errors import CohortError, ObjectError, StoreUnavailable
-from ..sql import first_lines, quoted
+from ..errors import CohortError, ObjectError
+from ..sql import file_literal, first_lines
 from ..store import open_store
-from ..store.patience import Patience
+from ..store.faults import store_unavailable
+from ..store.patience import WHOLE_FILE, Patience
 from ..store.protocol import EmptyObject
 from ..urls import ObjectUrl, idc_series_uuid, parse_url
 
 SERIES_KEYS: Final = ("crdc_series_uuid", "SeriesInstanceUID")
 """Columns by which a cohort may name series, the more exact one first."""
-MANIFEST_RETRIES: Final = 4
-MANIFEST_SECONDS: Final = 120.0
 
 
 def parsed_location(text: str) -> ObjectUrl:
@@ -80,14 +79,16 @@ def _local_copy(location: str, source: SourceConfig, *, offline: bool) -> Iterat
         try:
             path.write_bytes(_whole_object(url, source))
         except ObjectError as error:
-            kind = StoreUnavailable if error.kind.retryable else CohortError
-            raise kind(f"cohort.manifest {location} cannot be read: {error.detail}") from None
+            what = f"cohort.manifest {location}"
+            if error.kind.retryable:
+                raise store_unavailable(what, error, "source.endpoint") from None
+            raise CohortError(f"{what} cannot be read: {error.detail}") from None
         yield path
 
 
 def _whole_object(url: ObjectUrl, source: SourceConfig) -> bytes:
     store = open_store(url, source)
-    patience = Patience(MANIFEST_RETRIES, MANIFEST_SECONDS)
+    patience = Patience(*WHOLE_FILE)
     try:
         first = patience.call(lambda: store.get(url.key, 0, 2**20, None))
     except EmptyObject:
@@ -151,7 +152,7 @@ def _read_table(path: Path, name: str, *, is_parquet: bool) -> pa.Table:
     try:
         with duckdb.connect() as connection:
             return connection.execute(
-                f"SELECT * FROM {reader}({quoted(path.absolute())}{options})"
+                f"SELECT * FROM {reader}({file_literal(path.absolute())}{options})"
             ).to_arrow_table()
     except duckdb.Error as error:
         raise CohortError(
@@ -172,5 +173,5 @@ def _series_or_objects(locations: Sequence[str], name: str) -> list[ObjectUrl] |
             f"cohort.manifest {name} mixes IDC series with other URLs, such as {odd}: "
             "name series alone or objects alone"
         )
-    clouds = ["gcs" if url.scheme == "gs" else "aws" for url in prefixes]
+    clouds = [url.cloud for url in prefixes]
     return pa.table({"crdc_series_uuid": pa.array(series, pa.string()), "cloud": clouds})

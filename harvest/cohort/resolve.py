@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from ..config import CohortConfig, SourceConfig
 from ..errors import CohortError
-from ..sql import first_lines, quoted
-from ..urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_uuids
+from ..sql import file_literal, first_lines, quoted
+from ..urls import ObjectUrl, gcs_bucket_sql, idc_uuids, parse_url
 from . import idc_index
 from .manifest import SERIES_KEYS, parsed_location, read_manifest
 
@@ -122,33 +122,25 @@ class SeriesCohort:
         self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE placed AS
-            SELECT crdc_series_uuid, cloud, is_current,
-                   CASE cloud WHEN 'gcs' THEN 'gs://' || {_gcs_bucket_in_sql()}
-                              ELSE 's3://' || aws_bucket END || '/' || crdc_series_uuid AS prefix
+            SELECT crdc_series_uuid, is_current,
+                   CASE cloud WHEN 'gcs' THEN 'gs://' || {gcs_bucket_sql("aws_bucket")}
+                              ELSE 's3://' || aws_bucket END
+                   || '/' || crdc_series_uuid || '/' AS prefix
             FROM all_series JOIN picked USING (crdc_series_uuid)
             """
         )
         for span in self._spans():
             reader = self._connection.execute(
                 f"""
-                SELECT s.*, cloud, prefix FROM {self._source()} s
-                JOIN (SELECT * EXCLUDE (is_current) FROM placed WHERE {span})
+                SELECT s.*, prefix FROM {self._source()} s
+                JOIN (SELECT crdc_series_uuid, prefix FROM placed WHERE {span})
                 USING (crdc_series_uuid) ORDER BY prefix
                 """
             ).to_arrow_reader(rows)
             for batch in reader:
-                urls = [
-                    idc_series_url(bucket, uuid, cloud)
-                    for bucket, uuid, cloud in zip(
-                        *(
-                            batch.column(name).to_pylist()
-                            for name in ("aws_bucket", "crdc_series_uuid", "cloud")
-                        ),
-                        strict=True,
-                    )
-                ]
+                urls = [parse_url(prefix) for prefix in batch.column("prefix").to_pylist()]
                 if urls:
-                    yield batch.drop_columns(["cloud", "prefix"]), urls
+                    yield batch.drop_columns(["prefix"]), urls
 
     def _source(self) -> str:
         """Return where the columns of the cohort's series are; without prior ones it is cheaper."""
@@ -180,11 +172,6 @@ class SeriesCohort:
             .to_arrow_table()
             .schema
         )
-
-
-def _gcs_bucket_in_sql() -> str:
-    cases = " ".join(f"WHEN '{aws}' THEN '{gcs}'" for aws, gcs in AWS_TO_GCS.items())
-    return f"CASE aws_bucket {cases} ELSE aws_bucket END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,13 +291,12 @@ def _index_connection(
     wanted = dict.fromkeys((idc_index.MAIN_TABLE, "prior_versions_index", *named))
     files = idc_index.table_files(wanted, main, fetch=not offline)
     connection = duckdb.connect()
-    paths = ", ".join(quoted(path.absolute()) for path in files.values())
-    connection.execute(f"SET allowed_paths = [{paths}]")
+    literals = {table: file_literal(path.absolute()) for table, path in files.items()}
+    paths = {*literals.values(), *(quoted(path.absolute()) for path in files.values())}
+    connection.execute(f"SET allowed_paths = [{', '.join(sorted(paths))}]")
     try:
-        for table, path in files.items():
-            connection.execute(
-                f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({quoted(path.absolute())})'
-            )
+        for table, literal in literals.items():
+            connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({literal})')
         connection.execute(_all_series(connection))
     except duckdb.Error as error:
         raise CohortError(f"the index cannot be read: {first_lines(error)}") from None

@@ -63,7 +63,7 @@ def source_of(url: ObjectUrl, given: Mapping[str, Any]) -> SourceConfig:
         A key is none of the config's ``source:``, or has a wrong value.
     """
     try:
-        return SourceConfig(**{"cloud": "gcs" if url.scheme == "gs" else "aws", **given})
+        return SourceConfig(**{"cloud": url.cloud, **given})
     except ValidationError as error:
         found = error.errors()[0]
         text = _describe(("source", *found["loc"]), dict(found))

@@ -189,8 +189,8 @@ def _files(index: Index) -> tuple[Output, list[str]]:
     config = output_of(index)
     url = config.url.rstrip("/")
     if url.endswith(".parquet"):
-        folder, _, name = url.rpartition("/")
-        return open_output(config.model_copy(update={"url": folder or "."})), [name]
+        folder, slash, name = url.rpartition("/")
+        return open_output(config.model_copy(update={"url": folder + slash or "."})), [name]
     if Path(url).is_file():
         raise HarvestError(f"{url} is no frame index: name a .parquet file, or a harvest's folder")
     output = open_output(config)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, cast
 
 from ..errors import ErrorKind, ObjectError, OutputError, StoreUnavailable
-from ..store.patience import Patience
+from ..store.faults import store_unavailable
+from ..store.patience import WHOLE_FILE, Patience
 from ..store.protocol import EmptyObject, Version, WritableBucket
 from ..store.ranged_file import RangedFile
 from ..urls import ObjectUrl
@@ -19,9 +20,6 @@ from .faults import explained
 from .protocol import WORK
 
 _PROBE: Final = f"{WORK}/conditions"
-RETRIES: Final = 4
-"""Beyond those of the cloud's own client."""
-RETRY_SECONDS: Final = 120.0
 
 Result = TypeVar("Result")
 
@@ -206,7 +204,7 @@ class BucketOutput:
     def _patiently(self, request: Callable[[], Result], *, absent: str | None = None) -> Result:
         """Make a request, and again where it may help; raise as `_explained` does."""
         with self._explained(absent):
-            return Patience(RETRIES, RETRY_SECONDS).call(request)
+            return Patience(*WHOLE_FILE).call(request)
 
     @contextmanager
     def _explained(self, absent: str | None = None) -> Iterator[None]:
@@ -226,10 +224,7 @@ class BucketOutput:
 
     def _told(self, error: ObjectError) -> OutputError | StoreUnavailable:
         if error.kind.retryable:
-            return StoreUnavailable(
-                f"output {self.location} does not answer ({error.detail}): check the network and "
-                "the output's endpoint, then run the same command again"
-            )
+            return store_unavailable(f"output {self.location}", error, "the output's endpoint")
         if error.kind == ErrorKind.NOT_FOUND:
             return OutputError(
                 f"output {self.location} is in no bucket that exists: create it, or name another"

@@ -14,16 +14,15 @@ from typing import Final
 import pyarrow as pa
 
 from ..config import SourceConfig
-from ..errors import ErrorKind, HarvestError, ObjectError, StoreUnavailable
+from ..errors import ErrorKind, HarvestError, ObjectError
 from ..store import open_store
-from ..store.patience import Patience
+from ..store.faults import store_unavailable
+from ..store.patience import LISTING, Patience
 from ..store.protocol import Listed
 from ..table.arrow import PLAN_ROW
 from ..urls import ObjectUrl, idc_uuids
 
 LISTING_THREADS: Final = 32
-LISTING_RETRIES: Final = 4
-LISTING_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +98,7 @@ def _by_series(task: ListingTask) -> list[list[Listed]]:
         return list_prefix(series.url, task.source)
 
     with ThreadPoolExecutor(min(LISTING_THREADS, len(task.series))) as pool:
-        try:
-            return list(pool.map(found, task.series))
-        except HarvestError:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        return list(pool.map(found, task.series))  # a failure cancels what has not begun
 
 
 def _by_shard(task: ListingTask) -> list[list[Listed]]:
@@ -123,7 +118,7 @@ def _by_shard(task: ListingTask) -> list[list[Listed]]:
 def list_prefix(prefix: ObjectUrl, source: SourceConfig) -> list[Listed]:
     """List everything below a prefix, in key order; raises as `list_task`."""
     try:
-        found = _patience().call(
+        found = Patience(*LISTING).call(
             lambda: [
                 entry for page in open_store(prefix, source).list(prefix.key) for entry in page
             ]
@@ -140,7 +135,7 @@ def _pages(task: ListingTask) -> Iterator[list[Listed]]:
     assert task.shard is not None
     bucket = task.series[0].url.with_key("")
     store = open_store(bucket, task.source)
-    patience = _patience()
+    patience = Patience(*LISTING)
     after = task.shard
     try:
         pages = store.list("", after)
@@ -164,13 +159,9 @@ def _pages(task: ListingTask) -> Iterator[list[Listed]]:
         raise _explained(error, bucket) from None
 
 
-def _patience() -> Patience:
-    return Patience(LISTING_RETRIES, LISTING_SECONDS)
-
-
 def _explained(error: ObjectError, url: ObjectUrl) -> HarvestError:
     """Say what a failed listing means for the whole run."""
-    where = url if url.scheme == "file" else f"{url.scheme}://{url.bucket}"
+    where = url.place
     if error.kind == ErrorKind.NOT_FOUND:
         what = "folder" if url.scheme == "file" else "bucket"
         return HarvestError(f"the {what} {where} does not exist: check its name and source.cloud")
@@ -180,10 +171,9 @@ def _explained(error: ObjectError, url: ObjectUrl) -> HarvestError:
             "credentials set source.anonymous: false; without the right to list, name the objects "
             "in a manifest"
         )
-    return StoreUnavailable(
-        f"{where} does not answer ({error.detail}): check the network and source.endpoint, "
-        "then run the same command again"
-    )
+    if not error.kind.retryable:
+        return HarvestError(f"{url} cannot be listed: {error.detail}")
+    return store_unavailable(where, error, "source.endpoint")
 
 
 def _collected(task: ListingTask, found: Sequence[list[Listed]]) -> ListedSeries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import ConfigError, ErrorKind, ObjectError, OutputError
+from ..errors import ConfigError, ErrorKind, ObjectError, OutputError, StoreUnavailable
 from .protocol import Version
 
 
@@ -20,6 +20,24 @@ def no_output_credentials(cloud: str) -> OutputError:
         f"the environment has no {cloud} credentials that can be used, and an output in a bucket "
         "is never written without: provide them (AWS_PROFILE must name a profile that exists), "
         "or name a folder"
+    )
+
+
+def store_unavailable(where: str, error: ObjectError, setting: str) -> StoreUnavailable:
+    """Say what it means that a store is silent about something that the whole run needs.
+
+    Parameters
+    ----------
+    where
+        What is silent: a bucket, an output, a manifest.
+    error
+        The last fault.
+    setting
+        That tells where it is.
+    """
+    return StoreUnavailable(
+        f"{where} does not answer ({error.detail}): check the network and {setting}, "
+        "then run the same command again"
     )
 
 

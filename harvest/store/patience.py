@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from ..errors import ErrorKind, ObjectError
 
@@ -14,6 +14,20 @@ FIRST_BACKOFF_SECONDS: Final = 0.2
 LONGEST_BACKOFF_SECONDS: Final = 30.0
 
 Result = TypeVar("Result")
+
+
+class Policy(NamedTuple):
+    """How often something is tried again, and for how long; see `Patience`."""
+
+    retries: int
+    seconds: float
+
+
+LISTING: Final = Policy(4, 300.0)
+"""Of a prefix or a shard, whose pages are many."""
+WHOLE_FILE: Final = Policy(8, 120.0)
+"""Of what a run cannot do without, a manifest or a file of the output: the waits in between add
+up to half a minute, which a store that asks for less traffic may need."""
 
 
 class RateLimit:

@@ -97,7 +97,7 @@ class WritableBucket(ObjectStore, Protocol):
     """One bucket that is written to; an object appears whole, or not at all.
 
     Every method raises `ObjectError` as those of `ObjectStore` do, where ``not_found`` means the
-    bucket. The clouds' own clients try again by themselves.
+    bucket. `upload` and `delete`, which are many requests, make each again by themselves.
     """
 
     def read(self, key: str) -> tuple[bytes, str] | None:

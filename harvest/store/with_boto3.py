@@ -38,7 +38,7 @@ from .protocol import (
 )
 
 WRITE_ATTEMPTS: Final = 6
-"""Of one request, with the backoff of botocore's standard mode in between."""
+"""Of one request of an upload or a removal, which botocore makes again by itself."""
 _DELETED_AT_ONCE: Final = 1000
 
 
@@ -163,7 +163,6 @@ def open_boto3_bucket(
         There are no credentials, or the endpoint is not safe.
     """
     options: dict[str, Any] = {
-        "retries": {"mode": "standard", "total_max_attempts": WRITE_ATTEMPTS},
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": REQUEST_SECONDS,
     }
@@ -176,23 +175,40 @@ def open_boto3_bucket(
         found = None
     if found is None:
         raise faults.no_output_credentials("AWS")
+
+    def client(attempts: int) -> Any:
+        retries = {"mode": "standard", "total_max_attempts": attempts}
+        config = ClientConfig(**options | {"retries": retries})
+        return session.client("s3", region_name=region, endpoint_url=endpoint, config=config)
+
     try:
-        client = session.client(
-            "s3", region_name=region, endpoint_url=endpoint, config=ClientConfig(**options)
-        )
+        once, patient = client(1), client(WRITE_ATTEMPTS)
     except ValueError:
         # botocore repeats what it was given, which may hold a password
         raise OutputError(f"output s3://{bucket}: its endpoint is no URL") from None
     try:
         # the environment's as well: credentials and tables are sent there
-        check_endpoint(client.meta.endpoint_url, allow_http=allow_http)
+        check_endpoint(once.meta.endpoint_url, allow_http=allow_http)
     except ValueError as error:
         raise OutputError(f"output s3://{bucket}: {error}") from None
-    return Boto3Bucket(bucket, client)
+    return Boto3Bucket(bucket, once, patient)
 
 
 class Boto3Bucket(Boto3Store):
-    """One S3 bucket through boto3, to be written to; see `WritableBucket`."""
+    """One S3 bucket through boto3, to be written to; see `WritableBucket`.
+
+    Parameters
+    ----------
+    bucket, client
+        As of `Boto3Store`.
+    patient
+        A client that makes requests again by itself: those of an upload in parts, of which only
+        one may have failed, and what follows on a request that came through.
+    """
+
+    def __init__(self, bucket: str, client: Any, patient: Any) -> None:
+        super().__init__(bucket, client)
+        self._patient = patient
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Read a whole object; see `WritableBucket.read`."""
@@ -226,7 +242,7 @@ class Boto3Bucket(Boto3Store):
 
     def _writer(self, key: str) -> str | None:
         try:
-            head = self._client.head_object(Bucket=self._bucket, Key=key)
+            head = self._patient.head_object(Bucket=self._bucket, Key=key)
         except _FAILURES as error:
             if _status(error) == 404:
                 return None
@@ -238,7 +254,7 @@ class Boto3Bucket(Boto3Store):
         """Write an object from a file, a large one in parts; see `WritableBucket.upload`."""
         try:
             with path.open("rb") as file:
-                self._client.upload_fileobj(file, self._bucket, key)
+                self._patient.upload_fileobj(file, self._bucket, key)
         except _FAILURES as error:
             raise _of_write(error) from None
 
@@ -248,7 +264,7 @@ class Boto3Bucket(Boto3Store):
         for start in range(0, len(rest), _DELETED_AT_ONCE):
             names = [{"Key": key} for key in rest[start : start + _DELETED_AT_ONCE]]
             try:
-                answer = self._client.delete_objects(
+                answer = self._patient.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": names, "Quiet": True}
                 )
             except _FAILURES as error:

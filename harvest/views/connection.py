@@ -15,7 +15,7 @@ from ..errors import OutputError
 from ..output import MANIFEST, BucketOutput, LocalOutput, Output, open_output
 from ..output.documents import finished
 from ..output.snapshots import newest_complete
-from ..sql import quoted
+from ..sql import file_literal, quoted
 from .dicom_all import ATTRIBUTES, AttributeSource, dicom_views
 from .output_files import OutputFiles, faults_of
 
@@ -104,7 +104,7 @@ def add_tables(
     Returns
     -------
     dict of str to list of str
-        The paths of each table's files as DuckDB reads them, quoted.
+        The paths of each table's files, quoted: first as DuckDB reads them, then as they are.
     OutputFiles or None
         The file system, where DuckDB has not its own.
 
@@ -125,12 +125,14 @@ def add_tables(
     names = {name: [each["name"] for each in files] for name, files in manifest["tables"].items()}
     names |= {view: [name] for view, name in (more or {}).items()}
     for table, files in names.items():
-        found[table] = [quoted(_path(opened, name, tables)) for name in files]
-        paths = ", ".join(found[table])
+        paths = [_path(opened, name, tables) for name in files]
+        literals = [quoted(path) if tables else file_literal(path) for path in paths]
+        found[table] = [*literals, *map(quoted, paths)]
+        read = ", ".join(literals)
         try:
             with faults_of(tables):
                 connection.execute(
-                    f'CREATE VIEW "{schema}"."{table}" AS SELECT * FROM read_parquet([{paths}])'
+                    f'CREATE VIEW "{schema}"."{table}" AS SELECT * FROM read_parquet([{read}])'
                 )
         except duckdb.IOException:
             raise OutputError(

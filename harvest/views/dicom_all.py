@@ -34,7 +34,7 @@ from pydicom import datadict
 from ..dicom.tags import Attribute, PrivateTag
 from ..sql import quoted
 from ..table.schema import HEADER_COLUMN, SERIES_COUNTS, attributes_of
-from ..urls import AWS_TO_GCS
+from ..urls import AWS_TO_GCS, gcs_bucket_sql
 from .dicom_shapes import Origin, Shape, origin_of, part_origin, shapes
 from .dicom_values import plain_text, written
 from .uses import Use
@@ -157,7 +157,6 @@ def _other_element(attribute: Attribute) -> str:
 def _index_columns(series: Sequence[str], uses: Mapping[str, Use]) -> dict[str, str]:
     """Return SQL of the columns that are in no header, by name."""
     bucket = _aws_bucket("aws_bucket" in series)
-    gcs = " ".join(f"WHEN {quoted(a)} THEN {quoted(g)}" for a, g in AWS_TO_GCS.items())
     key = "'/' || i.crdc_series_uuid || '/' || i.crdc_instance_uuid || '.dcm'"
     counts = {name for name, _ in SERIES_COUNTS}
     own = {
@@ -165,7 +164,7 @@ def _index_columns(series: Sequence[str], uses: Mapping[str, Use]) -> dict[str, 
         "crdc_instance_uuid": "i.crdc_instance_uuid",
         "instance_size": "CAST(i.size AS VARCHAR)",
         "aws_url": f"'s3://' || {bucket} || {key}",
-        "gcs_url": f"'gs://' || CASE {bucket} {gcs} ELSE {bucket} END || {key}",
+        "gcs_url": f"'gs://' || {gcs_bucket_sql(bucket)} || {key}",
     }
     # what a header says of an attribute may differ from what the index says
     index = {

@@ -8,6 +8,7 @@ from typing import Final
 from ..config import SourceConfig
 from ..errors import ErrorKind, ObjectError, StoreUnavailable
 from ..store import open_store
+from ..store.faults import store_unavailable
 from ..store.patience import Patience
 from ..table.rows import Row
 from ..urls import ObjectUrl, parse_url
@@ -88,20 +89,16 @@ class Outage:
         self._asked_about = {}
 
     def _ask_bucket(self, url: ObjectUrl, listed: bool) -> None:
-        folder = url.key.rpartition("/")[0] + "/"
         store = open_store(url, self._source, self._seconds)
         patience = Patience(self._retries, self._seconds)
         try:
-            patience.call(lambda: next(store.list(folder), None))
+            patience.call(lambda: next(store.list(url.folder.key), None))
         except ObjectError as error:
             if error.kind in _SILENT:
-                raise StoreUnavailable(
-                    f"the store does not answer ({error.detail}): check the network and "
-                    "source.endpoint, then run the same command again"
-                ) from None
+                raise store_unavailable(url.folder.place, error, "source.endpoint") from None
             if listed and error.kind in _REFUSED:
                 raise StoreUnavailable(
-                    f"{url.with_key('')} refuses what it allowed when the plan was made "
+                    f"{url.place} refuses what it allowed when the plan was made "
                     f"({error.detail}): renew the credentials, or restore the bucket, then run "
                     "the same command again"
                 ) from None

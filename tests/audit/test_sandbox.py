@@ -70,6 +70,16 @@ def test_sql_cannot_get_out(tmp_path: Path, sql: str) -> None:
     assert other_table.num_rows == 1
 
 
+def test_an_output_is_one_folder_whatever_its_name(tmp_path: Path) -> None:
+    named = made_output(tmp_path / "out[1]", [instance(n) for n in range(3)])
+    beside = made_output(tmp_path / "out1", [instance(n) for n in range(5)])
+    file = Path(beside) / "instances" / "00000.parquet"
+    with sandboxed({MAIN: output_config(named)}) as sandbox:
+        assert sandbox.rows(COUNT) == [(3,)]
+        with pytest.raises(QueryFails):
+            sandbox.rows(f"SELECT * FROM read_parquet('{file}')")
+
+
 def test_what_takes_too_long_ends_and_the_next_query_runs(tmp_path: Path) -> None:
     with snapshot(tmp_path, SandboxLimits(seconds=0.3)) as sandbox:
         with pytest.raises(QueryTooSlow, match=r"longer than 0\.3 s"):

@@ -178,3 +178,19 @@ def test_a_manifest_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(CohortError, match="is not there"):
             resolved(lab, manifest=str(path))
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize(("named", "beside"), [("m[1]", "m1"), ("m*", "m1"), ("m?", "m1")])
+def test_a_manifest_is_one_file_whatever_its_name(
+    lab: Lab, tmp_path: Path, form: str, named: str, beside: str
+) -> None:
+    a, b = two(lab)
+    for name, series in ((named, a), (beside, b)):
+        path = tmp_path / f"{name}.{form}"
+        if form == "parquet":
+            pq.write_table(pa.table({"crdc_series_uuid": [series.crdc_series_uuid]}), path)
+        else:
+            path.write_text(f"crdc_series_uuid\n{series.crdc_series_uuid}\n")
+    manifest = str(tmp_path / f"{named}.{form}")
+    assert uuids(resolved(lab, manifest=manifest)) == {a.crdc_series_uuid}

@@ -279,6 +279,15 @@ def test_the_index_may_be_another_file(lab: Lab, tmp_path: Path) -> None:
     assert resolved(None, sql=EVERYTHING, index=str(odd)).count() == len(lab.series)
 
 
+def test_the_index_is_one_file_whatever_its_name(lab: Lab, tmp_path: Path) -> None:
+    table = pq.read_table(lab.index)
+    for number, name in enumerate(("a[1].parquet", "a1.parquet", "b?.parquet", "bx.parquet")):
+        pq.write_table(table.slice(number, 1), tmp_path / name)
+    for number, name in ((0, "a[1].parquet"), (2, "b?.parquet")):
+        cohort = resolved(None, sql=EVERYTHING, index=str(tmp_path / name))
+        assert uuids(cohort) == {table["crdc_series_uuid"][number].as_py()}
+
+
 def test_the_release_may_be_pinned(lab: Lab) -> None:
     installed = idc_index.installed_release()
     assert resolved(lab, sql=EVERYTHING, idc_version=installed).count()

@@ -266,6 +266,16 @@ def test_an_index_of_another_state_of_the_object(harvests: Harvests, lab: Lab) -
     assert caught.value.kind == ErrorKind.CHANGED
 
 
+def test_a_file_at_the_root_is_not_looked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{tmp_path.name}-of-nobody.parquet"
+    (tmp_path / name).write_text("no Parquet")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HarvestError, match="there is no frame index"):
+        indexed(f"/{name}", "s3://b/x", 1)
+
+
 def test_what_is_no_index(harvests: Harvests, lab: Lab, tmp_path: Path) -> None:
     url, path = slide(lab, "SM basic offset table")
     size = path.stat().st_size

@@ -27,6 +27,7 @@ from harvest.config import OutputConfig
 from harvest.errors import ConfigError, OutputError, StoreUnavailable
 from harvest.output import WORK, BucketOutput, LocalOutput, Output, open_output
 from harvest.store import with_boto3, with_google
+from harvest.store.patience import WHOLE_FILE, Policy
 from tests import conftest
 from tests.faults.proxy import Answer, Gate, many, short_body, status
 from tests.lab import Lab, servers
@@ -107,7 +108,7 @@ def tree(lab: Lab, name: str, prefix: str) -> dict[str, bytes]:
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up at once; to be called before an output is opened."""
-    monkeypatch.setattr(harvest.output.bucket, "RETRIES", 0)
+    monkeypatch.setattr(harvest.output.bucket, "WHOLE_FILE", Policy(0, 120))
     monkeypatch.setattr(with_boto3, "WRITE_ATTEMPTS", 1)
     monkeypatch.setattr(with_google, "WRITE_SECONDS", 0.1)
 
@@ -464,6 +465,20 @@ def test_faults_that_pass(bucket: Place) -> None:
     gate.faults.append(status(503))
     bucket.output.remove("a")
     assert bucket.tree() == {}
+
+
+def test_faults_that_stay_are_borne_once(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By our own patience, and not once more by the cloud's client beneath it."""
+    monkeypatch.setattr("harvest.store.patience.FIRST_BACKOFF_SECONDS", 0.0)
+    gate = bucket.honest_gate
+    gate.always = status(503)
+    for call in ("exists", "read", "versioned", "names", "replace"):
+        before = len(gate.seen)
+        with pytest.raises(StoreUnavailable):
+            CALLS[call](bucket.output)
+        # Google's client asks once for the bucket itself
+        sent = [seen for seen in gate.seen[before:] if f"/b/{OUTPUT_BUCKET}?" not in seen.path]
+        assert len(sent) == WHOLE_FILE.retries + 1
 
 
 CALLS: Final[dict[str, Callable[[Output], Any]]] = {

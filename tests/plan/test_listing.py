@@ -13,7 +13,6 @@ import pytest
 from harvest.config import SourceConfig
 from harvest.errors import ExitCode, HarvestError, StoreUnavailable
 from harvest.plan.listing import (
-    LISTING_RETRIES,
     ListingTask,
     SeriesPrefix,
     list_prefix,
@@ -21,8 +20,9 @@ from harvest.plan.listing import (
     plan_row,
     sampled,
 )
+from harvest.store.patience import LISTING
 from harvest.store.protocol import Listed
-from harvest.urls import ObjectUrl, idc_series_url, parse_url
+from harvest.urls import AWS_TO_GCS, ObjectUrl, parse_url
 from tests import conftest
 from tests.conftest import OwnSeries
 from tests.faults import proxy
@@ -43,7 +43,9 @@ def own(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> OwnSeries:
 def task_of(
     series: OwnSeries, source: SourceConfig, sample: int | None = None, shard: str | None = None
 ) -> ListingTask:
-    url = idc_series_url(series.bucket, series.uuid, source.cloud)
+    on_gcs = source.cloud == "gcs"
+    bucket = AWS_TO_GCS[series.bucket] if on_gcs else series.bucket
+    url = ObjectUrl("gs" if on_gcs else "s3", bucket, f"{series.uuid}/")
     return ListingTask((SeriesPrefix(url, series.uuid, series.uid),), source, sample, shard)
 
 
@@ -87,7 +89,7 @@ def test_a_fault_that_stays(s3_gate: Gate, own: OwnSeries, shard: bool) -> None:
     with pytest.raises(StoreUnavailable, match="does not answer") as ended:
         list_task(task_of(own, source, shard=own.uuid[:2] if shard else None))
     assert ended.value.exit_code == ExitCode.RUN_AGAIN
-    assert len(s3_gate.seen) == LISTING_RETRIES + 1
+    assert len(s3_gate.seen) == LISTING.retries + 1
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,13 @@ def test_what_the_user_can_mend(s3_gate: Gate, own: OwnSeries, code: int, messag
             list_task(task_of(own, source, shard=shard))
         assert ended.value.exit_code == ExitCode.WRONG_USE
     assert len(s3_gate.seen) == 2
+
+
+def test_a_prefix_that_can_never_be_listed_is_no_outage() -> None:
+    endpoint = f"http://127.0.0.1:{servers.free_port()}"
+    with pytest.raises(HarvestError, match=r"s3://b/a//b/ cannot be listed.*sdk") as ended:
+        list_prefix(parse_url("s3://b/a//b/"), SourceConfig(endpoint=endpoint))
+    assert ended.value.exit_code == ExitCode.WRONG_USE
 
 
 def test_nobody_listens(own: OwnSeries) -> None:

@@ -22,7 +22,7 @@ import harvest.output.bucket
 from harvest.config import OutputConfig, output_config
 from harvest.driver.runner import run
 from harvest.errors import ConfigError, HarvestError, OutputError, StoreUnavailable
-from harvest.store import with_boto3
+from harvest.store.patience import Policy
 from harvest.views.queries import query_rows, query_text
 from tests import conftest
 from tests.faults.proxy import Gate, status
@@ -97,6 +97,16 @@ def test_connect(output: OutputConfig) -> None:
         assert connection.execute("SELECT sum(instances_planned) FROM series").fetchall() == [(4,)]
         views = ["dicom_all", "dicom_attributes", "dicom_metadata", "instances", "series"]
         assert connection.execute("SHOW TABLES").fetchall() == [(name,) for name in views]
+        assert connection.execute("SELECT count(*) FROM dicom_all").fetchall() == [(3,)]
+
+
+def test_a_folder_is_one_whatever_its_name(folder: Path, tmp_path: Path) -> None:
+    for name in ("out[1]", "out1"):
+        shutil.copytree(folder, tmp_path / name)
+    file = next((tmp_path / "out1" / "instances").iterdir())
+    pq.write_table(pq.read_table(file).slice(0, 1), file)
+    with harvest.connect(str(tmp_path / "out[1]")) as connection:
+        assert connection.execute("SELECT count(*) FROM instances").fetchall() == [(4,)]
         assert connection.execute("SELECT count(*) FROM dicom_all").fetchall() == [(3,)]
 
 
@@ -209,8 +219,7 @@ def test_a_query_reads_what_it_needs(large: Path, bucket: Placed, sql: str, shar
 def test_a_query_whose_bucket_fails(
     large: Path, bucket: Placed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harvest.output.bucket, "RETRIES", 0)
-    monkeypatch.setattr(with_boto3, "WRITE_ATTEMPTS", 1)
+    monkeypatch.setattr(harvest.output.bucket, "WHOLE_FILE", Policy(0, 120))
     bucket.put(large)
     bucket.gate.only = "00001.parquet"
     bucket.gate.always = status(503)

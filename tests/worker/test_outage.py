@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -63,6 +64,17 @@ def test_a_store_that_is_away_ends_the_partition(s3_gate: Gate) -> None:
     # asked after the first few; what had not begun by then never does
     assert listings(s3_gate) == 1
     assert len(s3_gate.seen) < 5000
+
+
+def test_at_the_top_of_a_bucket_all_of_it_is_asked_for(s3_gate: Gate) -> None:
+    s3_gate.schedule = lambda name, _: None if is_listing(name) else conftest.status(503)
+    source = {"endpoint": s3_gate.url, "transport": "sdk"}
+    read_objects([Planned("s3://idc-open-data/x", 1, None)], task_of(source, retries=0))
+    assert {
+        parse_qs(urlsplit(seen.path).query, keep_blank_values=True)["prefix"][0]
+        for seen in s3_gate.seen
+        if is_listing(seen.path)
+    } == {""}
 
 
 @pytest.mark.parametrize("begin", [0, 3, OBJECTS - 1])
