@@ -122,6 +122,8 @@ def test_nothing_is_written_into_another_drivers_output(output: LocalOutput) -> 
 def test_cost() -> None:
     assert cost_of(3600 * 10, 10**6).workers == pytest.approx(10 * DOLLARS_PER_CPU_HOUR)
     assert cost_of(3600 * 10, 10**6).requests == pytest.approx(0.4)
+    # what is small is something, too, and adds up
+    assert 0 < 10**6 * cost_of(0, 1).requests == pytest.approx(0.4)
 
 
 def test_a_whole_run(lab: Lab, tmp_path: Path, scheduler: str, s3_gate: Gate) -> None:
