@@ -15,8 +15,7 @@ import pytest
 from distributed.core import Status
 
 from harvest.config import ClusterConfig, ScaleConfig, parse_config
-from harvest.driver import cluster as module
-from harvest.driver import jobs
+from harvest.driver import jobs, workers
 from harvest.driver.cluster import Cluster, open_cluster
 from harvest.errors import ClusterLost, ConfigError, HarvestError
 from tests.driver.test_cluster import LONG, wait_until
@@ -43,7 +42,7 @@ def config_of(scale: dict[str, int], folder: Path, **more: Any) -> ClusterConfig
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(jobs, "LOST_SECONDS", 0.2)
 
 
