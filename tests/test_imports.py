@@ -27,9 +27,9 @@ PLACES = {
     "boto3": {"harvest.store.with_boto3", "harvest.store.with_obstore"},
     "dask.array": {"harvest.pixels.frame_array"},
     "distributed": {
-        "harvest.driver.cluster",
+        *(f"harvest.driver.{name}" for name in ("clients", "cluster", "dask_report", "jobs")),
+        "harvest.driver.workers",
         "harvest.config.cluster_class",
-        "harvest.driver.jobs",
         "harvest.plan.sizing",
     },
     "duckdb": {

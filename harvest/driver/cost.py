@@ -16,7 +16,7 @@ class Cost:
     """US dollars, in the region of the bucket, where bytes are free."""
 
     workers: float
-    """For the time of the workers, each on one CPU."""
+    """For the time of the workers' threads, each on a CPU of its own."""
     requests: float
     """For GET requests; nothing where the bucket's owner pays for them, as with IDC's own."""
 
@@ -27,11 +27,11 @@ def cost_of(worker_seconds: float, requests: int) -> Cost:
     Parameters
     ----------
     worker_seconds
-        That workers spent on partitions, added up.
+        That threads of workers spent on partitions, added up.
     requests
         For objects.
     """
     return Cost(
-        workers=round(worker_seconds / 3600 * DOLLARS_PER_CPU_HOUR, 4),
-        requests=round(requests * DOLLARS_PER_REQUEST, 4),
+        workers=worker_seconds / 3600 * DOLLARS_PER_CPU_HOUR,
+        requests=requests * DOLLARS_PER_REQUEST,
     )

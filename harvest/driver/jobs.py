@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from distributed.core import Status
 from distributed.deploy.spec import SpecCluster
@@ -30,6 +32,17 @@ _REFUSALS: Final = (OSError, RuntimeError, TypeError, ValueError)
 """What cluster classes raise where they, or the batch system behind them, refuse."""
 
 
+@dataclass(slots=True)
+class _Job:
+    """What was seen of a job; times are seconds of this process's clock."""
+
+    asked: float
+    came: float | None = None
+    """When its workers were first there."""
+    away: float | None = None
+    """Since when they are missing again."""
+
+
 class Jobs:
     """Workers of a cluster class; see `started`.
 
@@ -44,11 +57,10 @@ class Jobs:
     def __init__(self, cluster: Any, scale: ScaleConfig) -> None:
         self.cluster = cluster
         self.refusal: str | None = None
-        """What the batch system said when it last refused a job; None where it did not."""
+        """What the batch system said when it last refused something; None where it did not."""
         self._scale = scale
-        self._asked: dict[Hashable, float] = {}
-        self._came: dict[Hashable, float] = {}
-        self._away: dict[Hashable, float] = {}
+        # by the cluster's own objects: a name is given again, and then to another
+        self._jobs: WeakKeyDictionary[Any, _Job] = WeakKeyDictionary()
 
     @property
     def may_be_none(self) -> bool:
@@ -61,13 +73,17 @@ class Jobs:
         Raises
         ------
         HarvestError
-            The batch system refuses the first jobs.
+            The class, or the batch system behind it, refuses the first jobs.
         """
-        if self._scale.workers is not None:
-            self.cluster.scale(self._scale.workers)
+        try:
+            if self._scale.workers is not None:
+                self.cluster.scale(self._scale.workers)
+            else:
+                self.cluster.adapt(minimum=self._scale.minimum, maximum=self._scale.maximum)
+        except _REFUSALS as error:
+            self.refusal = last_line(error)
         else:
-            self.cluster.adapt(minimum=self._scale.minimum, maximum=self._scale.maximum)
-        self.renew()
+            self.renew()
         if self.refusal is not None:
             raise HarvestError(
                 f"{type(self.cluster).__name__} gets no workers ({self.refusal}): correct "
@@ -84,14 +100,9 @@ class Jobs:
             self.cluster.sync(self._renew)
 
     async def _renew(self) -> None:
-        for name in self._dead():
-            job = self.cluster.workers.pop(name)
-            for known in (self._asked, self._came, self._away):
-                known.pop(name, None)
-            # a job that only seems dead, or was requeued, must not come back beside its successor
-            await job.close()
-            job.status = Status.closed
         try:
+            for name in self._dead():
+                await self._end(name)
             # not public: it opens what is specified and not there
             await self.cluster._correct_state()
             if self._drop_refused():
@@ -103,37 +114,49 @@ class Jobs:
         finally:
             self._drop_refused()
 
+    async def _end(self, name: Hashable) -> None:
+        """End what may be left of a dead job, and make room for its successor."""
+        job = self.cluster.workers.pop(name, None)
+        if job is None:
+            return  # an adaptive cluster has let it go meanwhile
+        try:
+            # one that only seems dead, or was requeued, must not come back beside its successor
+            await job.close()
+        finally:
+            # a cluster that closes insists that every job has ended one way or another
+            job.status = Status.closed
+
     def _drop_refused(self) -> bool:
         """Forget the jobs that the batch system did not take; tell whether there were any."""
         workers = self.cluster.workers
         refused = [name for name, job in workers.items() if job.status == Status.created]
         for name in refused:
-            # a cluster that closes insists that every job has ended one way or another
             workers.pop(name).status = Status.failed
         return bool(refused)
 
     def _dead(self) -> list[Hashable]:
         """Name the jobs that have failed, or whose workers have been away for long."""
-        observed = self.cluster.observed
-        now = time.monotonic()
+        observed, now = self.cluster.observed, time.monotonic()
         dead = []
-        for name, job in self.cluster.workers.items():
+        for name, process in self.cluster.workers.items():
             if name not in self.cluster.worker_spec:
                 continue  # it is going, as it should
-            self._asked.setdefault(name, now)
+            job = self._jobs.setdefault(process, _Job(now))
             if _members(name, self.cluster.worker_spec[name]) & observed:
-                self._came.setdefault(name, now)
-                self._away.pop(name, None)
-            elif job.status == Status.failed or self._is_lost(name, now):
+                job.came, job.away = now if job.came is None else job.came, None
+            elif process.status == Status.failed or self._is_lost(job, now):
                 dead.append(name)
         return dead
 
-    def _is_lost(self, name: Hashable, now: float) -> bool:
-        if name in self._came:
-            return now - self._away.setdefault(name, now) > LOST_SECONDS
+    def _is_lost(self, job: _Job, now: float) -> bool:
+        if job.came is not None:
+            job.away = now if job.away is None else job.away
+            return now - job.away > LOST_SECONDS
         return any(
-            self._asked[other] >= self._asked[name] and now - came > OVERTAKEN_SECONDS
-            for other, came in self._came.items()
+            each.asked >= job.asked
+            and each.came is not None
+            and now - each.came > OVERTAKEN_SECONDS
+            for each in self._jobs.values()
         )
 
 
@@ -177,10 +200,13 @@ def _made(config: ClusterConfig) -> Any:
 
 def _check_hidden(cluster: Any, config: ClusterConfig) -> None:
     """Refuse a scheduler that others reach unencrypted, whatever options have made it so."""
-    listeners = getattr(cluster.scheduler, "listeners", ())
+    if config.allow_insecure:
+        return
+    # of a class that starts its scheduler elsewhere, only the address is known
+    listeners = getattr(getattr(cluster, "scheduler", None), "listeners", ())
     addresses = [cluster.scheduler_address, *(each.listen_address for each in listeners)]
     shown = [address for address in addresses if not is_hidden(address)]
-    if shown and not config.allow_insecure:
+    if shown:
         raise HarvestError(
             f"{config.cluster_class} has put its scheduler at {shown[-1]}, where others reach it "
             "unencrypted, and it runs whatever it is sent: bind it to 127.0.0.1, give "

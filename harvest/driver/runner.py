@@ -24,7 +24,8 @@ from ..table.parts import Part, parts_folder
 from ..table.union import TableColumns
 from ..worker.partition import PartitionRead, ReadTask, partition_read, read_partition, read_task
 from .carry import Beside, can_carry, carry_over, join
-from .cluster import Cluster, Killed, check_report, open_cluster
+from .cluster import Cluster, Killed, open_cluster
+from .dask_report import check_report
 from .isolate import known_suspects, read_in_pieces
 from .progress import Progress
 from .publish import clear, publish

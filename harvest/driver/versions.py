@@ -23,7 +23,7 @@ Versions = Mapping[str, str | None]
 """By package, and of ``python``; None where a package is not installed."""
 
 
-def differences(
+def version_differences(
     driver: Versions, others: Mapping[str, Versions], packages: Iterable[str]
 ) -> Iterator[str]:
     """Tell which software others have that is not the driver's.

@@ -28,6 +28,8 @@ LEASE: Final = f"{WORK}/lease.json"
 LEASE_SECONDS: Final = 60.0
 RENEWAL_SECONDS: Final = 15.0
 WATCH_SECONDS: Final = 1.0
+_LAST_PROCESS: Final = 2**31 - 1
+"""The highest number that a process can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Lease:
         self._lost = False
         self._ended = threading.Event()
         self._lock = threading.Lock()
+        self._keeper = threading.Thread(target=self._keep, name="harvest-lease", daemon=True)
 
     def check(self) -> None:
         """Make sure that the output is still ours; called before every write that matters.
@@ -106,8 +109,13 @@ class Lease:
         self._renewed = begun
         return True
 
-    def _take(self, message: Callable[[str], None]) -> None:
-        """Take the lease when nobody holds it, or its holder shows no life.
+    def take(self, message: Callable[[str], None]) -> None:
+        """Take the lease when nobody holds it, or its holder shows no life, and keep it.
+
+        Parameters
+        ----------
+        message
+            Is told what is waited for.
 
         Raises
         ------
@@ -122,6 +130,7 @@ class Lease:
             waited = _now() - since > LEASE_SECONDS
             if holder is None or holder.is_dead() or (waited and holder == watched):
                 if self._write(version):
+                    self._keeper.start()
                     return
                 time.sleep(WATCH_SECONDS)
                 continue
@@ -139,17 +148,19 @@ class Lease:
     def _keep(self) -> None:
         """Renew until the end; what cannot be renewed is noticed by `check`."""
         while not self._ended.wait(RENEWAL_SECONDS):
-            try:
+            # the output may answer, or have room, again before the lease is over
+            with suppress(HarvestError):
                 if not self._renew():
                     return
-            except HarvestError:
-                continue  # the output may answer, or have room, again before the lease is over
-
-    def _release(self) -> None:
-        """Give the lease up, if it is still ours; one that cannot be removed is over by itself."""
         with suppress(HarvestError):
-            if not self._lost and self._renew():
+            if self._renew():
                 self._output.remove(LEASE)
+
+    def release(self) -> None:
+        """Give the lease up, if it is still ours; one that cannot be given up ends by itself."""
+        self._ended.set()
+        # not for ever: a store that hangs must not keep a batch system's signal waiting
+        self._keeper.join(RENEWAL_SECONDS)
 
 
 @contextmanager
@@ -174,16 +185,11 @@ def hold(output: Output, message: Callable[[str], None]) -> Iterator[Lease]:
             "harvest writes it at the same time"
         )
     lease = Lease(output)
-    lease._take(message)
-    keeper = threading.Thread(target=lease._keep, name="harvest-lease", daemon=True)
-    keeper.start()
+    lease.take(message)
     try:
         yield lease
     finally:
-        lease._ended.set()
-        # not for ever: a store that hangs must not keep a batch system's signal waiting
-        keeper.join(RENEWAL_SECONDS)
-        lease._release()
+        lease.release()
 
 
 def _read(output: Output) -> tuple[_Holder, str] | None:
@@ -194,7 +200,10 @@ def _read(output: Output) -> tuple[_Holder, str] | None:
 def _parse(content: bytes) -> _Holder:
     """Tell whose a lease is; one that this harvest cannot read is held until it stays the same."""
     try:
-        return _Holder(**json.loads(content))
+        holder = _Holder(**json.loads(content))
+        if not (isinstance(holder.process, int) and 0 < holder.process <= _LAST_PROCESS):
+            raise ValueError
+        return holder
     except (ValueError, TypeError):
         digest = hashlib.sha256(content).hexdigest()
         return _Holder(digest, host="a host that is not known", boot="", process=0)

@@ -79,9 +79,9 @@ class Totals:
     retries: int = 0
     """Requests of the workers' processes that were made again after a fault."""
     cpu_seconds: float = 0.0
-    """Of the workers' processes."""
+    """Of the workers' processes; partitions that are read side by side share what theirs takes."""
     worker_seconds: float = 0.0
-    """Wall time on the workers."""
+    """Wall time of the workers' threads."""
     peak_bytes: int = 0
     """Most memory that one worker's process has had so far, resident."""
 
@@ -147,12 +147,12 @@ def read_partition(task: ReadTask) -> PartitionRead:
     OutputError
         The plan is not where the worker looks for it, or the part cannot be written.
     """
-    with _RARE_COLLECTIONS:
+    with _PROCESS:
         return _read_partition(task)
 
 
 def _read_partition(task: ReadTask) -> PartitionRead:
-    begun, cpu, retries = time.monotonic(), time.process_time(), process_retries()
+    begun = time.monotonic()
     output = open_output(task.output)
     part = task.part
     if not output.exists(partition_name(part.partition)):
@@ -166,10 +166,11 @@ def _read_partition(task: ReadTask) -> PartitionRead:
     frames = task.frames != "none"
     table = table_of(rows, instances_schema(attributes, header=task.header, frames=frames))
     write_part(output, part, table)
+    cpu_seconds, retries = _PROCESS.spent()
     return replace(
         partition_read(part.partition, table, time.monotonic() - begun),
-        cpu_seconds=time.process_time() - cpu,
-        retries=process_retries() - retries,
+        cpu_seconds=cpu_seconds,
+        retries=retries,
         peak_bytes=_peak_bytes(),
         host=socket.gethostname(),
     )
@@ -181,33 +182,41 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-class _RareCollections:
-    """Python looks for garbage less often while any partition is read in this process.
+class _Process:
+    """What the partitions share that are read in this process at once: its garbage, and its sums.
 
-    Rows pile up, and no cycles are among them. Otherwise a fifth of a worker's time goes into
-    looking at all that Dask has in memory.
+    Python looks for garbage less often meanwhile: rows pile up, and no cycles are among them.
+    Otherwise a fifth of a worker's time goes into looking at all that Dask has in memory.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._users = 0
+        self._partitions = 0
         self._usual = gc.get_threshold()
+        self._told = (0.0, 0)
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._users:
+            if not self._partitions:
                 self._usual = gc.get_threshold()
                 gc.set_threshold(COLLECTION_OBJECTS, *self._usual[1:])
-            self._users += 1
+                self._told = time.process_time(), process_retries()
+            self._partitions += 1
+
+    def spent(self) -> tuple[float, int]:
+        """Return CPU seconds and retries of the process since a partition was last told them."""
+        with self._lock:
+            before, self._told = self._told, (time.process_time(), process_retries())
+            return self._told[0] - before[0], self._told[1] - before[1]
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._users -= 1
-            if not self._users:
+            self._partitions -= 1
+            if not self._partitions:
                 gc.set_threshold(*self._usual)
 
 
-_RARE_COLLECTIONS: Final = _RareCollections()
+_PROCESS: Final = _Process()
 
 
 def partition_read(partition: int, table: pa.Table, seconds: float) -> PartitionRead:

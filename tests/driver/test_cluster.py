@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -19,7 +20,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from harvest.config import ClusterConfig
-from harvest.driver import cluster as module
+from harvest.driver import clients, workers
 from harvest.driver.cluster import IN_FLIGHT_PER_SLOT, Cluster, Killed, open_cluster
 from harvest.errors import ClusterLost, ExitCode, HarvestError
 from tests import conftest
@@ -104,9 +105,9 @@ def external(tmp_path: Path) -> Iterator[Dask]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, and lose patience soon."""
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(module, "SECONDS_WITHOUT_WORKERS", 1.0)
+    monkeypatch.setattr(workers, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(workers, "SECONDS_WITHOUT_WORKERS", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -417,12 +418,30 @@ def test_a_task_that_never_ends(external: Dask, quick: None) -> None:
 def test_a_scheduler_that_is_not_there() -> None:
     address = f"tcp://{servers.HOST}:{servers.free_port()}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CONNECT_SECONDS", 0.5)
+        patch.setattr(clients, "CONNECT_SECONDS", 0.5)
         with pytest.raises(ClusterLost, match="does not answer"), opened(address):
             pass
 
 
 def test_a_scheduler_without_workers(external: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SECONDS_FOR_WORKERS", 0.5)
+    monkeypatch.setattr(workers, "SECONDS_FOR_WORKERS", 0.5)
     with pytest.raises(ClusterLost, match="has no workers"), opened(external.address):
         pass
+
+
+def test_a_scheduler_that_goes_while_workers_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It answers a last time, and then there is none whose address could be told."""
+
+    def in_vain(count: int, timeout: float) -> None:
+        raise TimeoutError
+
+    client: Any = SimpleNamespace(
+        scheduler=None,
+        wait_for_workers=in_vain,
+        sync=lambda question, callback_timeout: {"workers": {}},
+    )
+    monkeypatch.setattr(workers, "SECONDS_FOR_WORKERS", 0.0)
+    with pytest.raises(ClusterLost, match="scheduler was lost"):
+        workers.Workers(client, ClusterConfig(), None).wait()

@@ -6,24 +6,29 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dask
 import psutil
 import pytest
+from distributed.core import Status
 
-from harvest.config import ClusterConfig, parse_config
-from harvest.driver import cluster as module
-from harvest.driver import jobs
+from harvest.config import ClusterConfig, ScaleConfig, parse_config
+from harvest.driver import jobs, workers
 from harvest.driver.cluster import Cluster, open_cluster
 from harvest.errors import ClusterLost, ConfigError, HarvestError
 from tests.lab import servers
 from tests.support.clusters import QUEUE, SOON, config_of
+from tests.support.queue_cluster import QueueJob
 from tests.support.waiting import LONG, wait_until
+
+OPERATOR = "tests.support.operator_cluster.OperatorCluster"
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(jobs, "LOST_SECONDS", 0.2)
 
 
@@ -123,6 +128,47 @@ def test_a_job_of_several_workers_counts_as_dead_when_all_are(tmp_path: Path) ->
         wait_until(lambda: len(workers_of(cluster)) == 2)
 
 
+class Process:
+    """What a cluster keeps of a job."""
+
+    status = Status.running
+
+
+def test_a_name_that_is_used_again_is_another_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that waits in its queue is not measured by one that came under its name before."""
+    clock = [0.0]
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    first, again = Process(), Process()
+    cluster = SimpleNamespace(worker_spec={"h-0": {}}, workers={"h-0": first}, observed={"h-0"})
+    found = jobs.Jobs(cluster, ScaleConfig(maximum=1))
+    assert found._dead() == []
+    # it is scaled down, and asked for anew between two looks
+    cluster.workers, cluster.observed = {"h-0": again}, set()
+    for clock[0] in (600.0, 611.0, 900.0):
+        assert found._dead() == []
+    cluster.observed = {"h-0"}
+    assert found._dead() == []
+    cluster.observed = set()
+    for clock[0], dead in ((901.0, []), (920.0, ["h-0"])):
+        assert found._dead() == dead
+
+
+def test_a_job_that_cannot_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the batch system refuses while a dead job is cleared away ends nothing."""
+    with open_cluster(config_of({"workers": 1}, tmp_path)) as cluster:
+        (worker,) = workers_of(cluster)
+        found = cluster._workers._jobs
+        assert found is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(QueueJob, "cancel_command", "/no/such/scancel")
+            os.kill(worker, signal.SIGKILL)
+            while found.refusal is None:
+                cluster._workers.look()
+        assert "/no/such/scancel" in found.refusal
+        assert len(list(cluster.unordered(identity, [1], longest_seconds=LONG))) == 1
+        assert found.refusal is None
+
+
 def test_a_refused_submission_is_made_again(tmp_path: Path) -> None:
     """The queue is closed when a job dies, and opens again."""
     with open_cluster(config_of({"workers": 1}, tmp_path)) as cluster:
@@ -202,6 +248,21 @@ def test_a_class_that_looks_after_its_own() -> None:
     config = {"class": "distributed.LocalCluster", "options": options, "scale": {"workers": 1}}
     with open_cluster(ClusterConfig.model_validate(config)) as cluster:
         assert len(set(cluster.unordered(identity, range(8), longest_seconds=LONG))) == 1
+
+
+def operator(workers: int, **more: Any) -> ClusterConfig:
+    return ClusterConfig.model_validate({"class": OPERATOR, "scale": {"workers": workers}, **more})
+
+
+def test_a_class_without_a_specification_of_each_worker() -> None:
+    with open_cluster(operator(1)) as cluster:
+        assert len(set(cluster.unordered(identity, range(8), longest_seconds=LONG))) == 1
+
+
+def test_what_such_a_class_refuses() -> None:
+    refused = pytest.raises(HarvestError, match=r"gets no workers \(the quota is 8 workers\)")
+    with refused, open_cluster(operator(9)):
+        pass
 
 
 # --- what the config says --------------------------------------------------------------------

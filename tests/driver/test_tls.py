@@ -132,7 +132,7 @@ def test_nobody_comes_in_without_the_certificate(tls: Tls, tmp_path: Path) -> No
 def test_a_driver_with_another_certificate(
     tls: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harvest.driver.cluster.CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr("harvest.driver.clients.CONNECT_SECONDS", 2.0)
     subprocess.run([SCRIPTS / "certificates.sh", tmp_path / "other"], check=True)
     other = Tls(tls.address, tmp_path / "other", [])
     config = ClusterConfig.model_validate({"address": tls.address, "tls": other.files})

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from harvest.driver.versions import SCHEDULER_PACKAGES, WORKER_PACKAGES, Versions, differences
+from harvest.driver.versions import (
+    SCHEDULER_PACKAGES,
+    WORKER_PACKAGES,
+    Versions,
+    version_differences,
+)
 
 DRIVER: Versions = {
     "python": "3.11.9.final.0",
@@ -24,15 +29,17 @@ DRIVER: Versions = {
     ],
 )
 def test_a_workers_differences(change: Versions, expected: list[str]) -> None:
-    assert list(differences(DRIVER, {"w1": {**DRIVER, **change}}, WORKER_PACKAGES)) == expected
+    assert (
+        list(version_differences(DRIVER, {"w1": {**DRIVER, **change}}, WORKER_PACKAGES)) == expected
+    )
 
 
 def test_a_scheduler_needs_no_harvest() -> None:
     scheduler = {"the scheduler": {**DRIVER, "harvest": None, "obstore": None}}
-    assert not list(differences(DRIVER, scheduler, SCHEDULER_PACKAGES))
-    assert len(list(differences(DRIVER, scheduler, WORKER_PACKAGES))) == 2
+    assert not list(version_differences(DRIVER, scheduler, SCHEDULER_PACKAGES))
+    assert len(list(version_differences(DRIVER, scheduler, WORKER_PACKAGES))) == 2
 
 
 def test_nothing_known_is_a_difference() -> None:
-    found = list(differences(DRIVER, {"w1": {}}, ["dask"]))
+    found = list(version_differences(DRIVER, {"w1": {}}, ["dask"]))
     assert found == ["Python ? on w1 (here 3.11)", "dask absent on w1 (here 1.0)"]

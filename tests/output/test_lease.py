@@ -158,6 +158,8 @@ FOREIGN: dict[str, Callable[[], bytes]] = {
     "of another machine": lambda: json.dumps({**gone(), "host": "elsewhere"}).encode(),
     "of another start of this machine": lambda: json.dumps({**gone(), "boot": "before"}).encode(),
     "of another harvest's format": lambda: json.dumps({**gone(), "more": 1}).encode(),
+    "with a process that is no number": lambda: json.dumps({**gone(), "process": "7"}).encode(),
+    "with a process that is none": lambda: json.dumps({**gone(), "process": 2**40}).encode(),
     "empty": lambda: b"",
     "no JSON": lambda: b"\xff{",
     "a list": lambda: b"[1, 2]",
@@ -221,6 +223,25 @@ def test_a_lease_that_cannot_be_renewed_for_a_while(tmp_path: Path) -> None:
         held.check()
         before = output.read(LEASE)
         wait_until(lambda: output.read(LEASE) != before)
+
+
+def test_nobody_waits_for_a_store_that_hangs(tmp_path: Path) -> None:
+    """The work is done: a batch system's signal does not wait for the lease to be given up."""
+    hangs, answers = threading.Event(), threading.Event()
+    answered: list[bool] = []
+
+    class Hanging(LocalOutput):
+        def versioned(self, name: str) -> tuple[bytes, str] | None:
+            if hangs.is_set():
+                answered.append(answers.wait(5))
+            return super().versioned(name)
+
+    output = Hanging(tmp_path / "out")
+    with hold(output, quiet):
+        hangs.set()
+    assert answered == []
+    answers.set()
+    wait_until(lambda: not output.exists(LEASE))
 
 
 def test_two_holders_differ(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from harvest.config import ClusterConfig
-from harvest.driver import cluster as module
+from harvest.driver import clients
 
-BLAMED_AT_ONCE = {**module._LOCAL, "distributed.scheduler.allowed-failures": 0}
+BLAMED_AT_ONCE = {**clients._LOCAL, "distributed.scheduler.allowed-failures": 0}
 """As the local workers of a harvest, but for the second try."""
 
 SOON = {"distributed.adaptive.interval": "100ms", "distributed.adaptive.target-duration": "1s"}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +123,33 @@ def test_threads_change_nothing_but_the_traffic(
         assert tables[0].drop_columns(free).equals(tables[1].drop_columns(free))
         for key in (b"harvest.plan", b"harvest.partition"):
             assert tables[0].schema.metadata[key] == tables[1].schema.metadata[key]
+
+
+def test_partitions_side_by_side_share_what_their_process_spends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of several threads: what all partitions tell adds up to what there was."""
+    conftest.write_dicom(tmp_path / "in" / "0.dcm", "1.2.3")
+    config = conftest.config_of(tmp_path / "out", {"prefix": str(tmp_path / "in")})
+    output = open_output(config.output)
+    task = read_task(config, output, make_plan(config, output).part(0))
+    together = threading.Barrier(2)
+    retries: list[int] = []
+    original = reader.read_objects
+
+    def read(*given: Any) -> Any:
+        together.wait(30)
+        retries.extend([0] * 3)
+        together.wait(30)
+        return original(*given)
+
+    monkeypatch.setattr(reader, "read_objects", read)
+    monkeypatch.setattr(reader, "process_retries", lambda: len(retries))
+    begun = time.process_time()
+    with ThreadPoolExecutor(2) as threads:
+        reads = list(threads.map(read_partition, [task, task]))
+    assert sum(each.retries for each in reads) == len(retries) == 6
+    assert 0 < sum(each.cpu_seconds for each in reads) <= time.process_time() - begun
 
 
 def test_a_worker_that_does_not_see_the_plan(lab: Lab, tmp_path: Path) -> None:
