@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from ..config import Config
-from ..config.profile import resolve_wanted
 from ..dicom.tags import Wanted, leaves, open_paths
 from ..errors import OutputError
 from ..output import PLAN, Output
@@ -85,15 +84,10 @@ def asked(config: Config) -> dict[str, Any]:
         "cloud": config.source.cloud,
         "profile": list(config.read.profiles),
         "tags": list(config.read.tags),
-        "columns": columns_digest(wanted_of(config)),
+        "columns": columns_digest(config.read.wanted),
         "header": config.read.header,
         "frames": config.read.frames,
     }
-
-
-def wanted_of(config: Config) -> Wanted:
-    """Resolve what becomes columns; raises `ConfigError`."""
-    return resolve_wanted(config.read.profiles, config.read.tags, config.read.skip)
 
 
 def columns_digest(wanted: Wanted) -> str:

@@ -12,15 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harvest.config import Config
+from harvest.config import Config, parse_config
 from harvest.errors import HarvestError, OutputError, StoreUnavailable
-from harvest.output import Output, open_output
+from harvest.output import LocalOutput, Output, open_output
 from harvest.plan import planner as planning
 from harvest.plan.listing import ListedSeries, ListingTask
 from harvest.plan.planner import make_plan
-from harvest.plan.stored import Plan, check_output, load_plan
+from harvest.plan.stored import Plan, asked, check_output, load_plan
 from harvest.table.arrow import PLAN_ROW, SERIES_PLAN, read_arrow, read_plan_rows
+from harvest.table.parts import part_of
 from harvest.table.rows import Planned
+from harvest.worker.partition import read_task
 from tests import conftest
 from tests.conftest import SQL_GENERATED, OwnSeries
 from tests.faults.proxy import Gate
@@ -192,6 +194,19 @@ def test_what_decides_the_tables_decides_the_identity(lab: Lab, tmp_path: Path) 
     ]
     assert len(set(identities)) == len(identities)
     assert identity("again") == identities[0]
+
+
+def test_a_profile_that_changes_meanwhile_changes_nothing(tmp_path: Path) -> None:
+    profile = tmp_path / "own.yaml"
+    profile.write_text("tags: [PatientID]")
+    text = f"cohort: {{sql: a}}\noutput: out\nread: {{profile: {profile}}}\n"
+    config = parse_config(text)
+    before = asked(config)
+    profile.write_text("tags: [PatientID, Modality]")
+    assert asked(config) == before
+    task = read_task(config, LocalOutput(tmp_path / "out"), part_of("plan", 0))
+    assert [attribute.name for attribute in task.wanted.attributes] == ["PatientID"]
+    assert asked(parse_config(text)) != before
 
 
 # --- what the listing finds ------------------------------------------------------------------
