@@ -12,7 +12,7 @@ from ..config import Config
 from ..dicom.tags import Wanted, leaves, open_paths
 from ..errors import OutputError
 from ..output import PLAN, Output
-from ..output.documents import read_json
+from ..output.documents import find_json
 from ..table.parts import Part, part_of
 from ..table.schema import FORMAT_VERSION
 
@@ -106,9 +106,9 @@ def load_plan(output: Output) -> Plan | None:
     OutputError
         It has another format.
     """
-    if not output.exists(PLAN_FILE):
+    content = find_json(output, PLAN_FILE)
+    if content is None:
         return None
-    content = read_json(output, PLAN_FILE)
     if content["format_version"] != FORMAT_VERSION:
         raise OutputError(
             f"output {output.location} has format {content['format_version']} of harvest "
