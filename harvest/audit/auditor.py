@@ -27,7 +27,7 @@ from ..output import MANIFEST, Output, open_output
 from ..output.documents import json_bytes, read_json
 from ..output.lease import Lease, hold
 from ..output.snapshots import PAGE, REPORT, new_name, remove_old, snapshot_config, snapshot_names
-from ..plan.stored import check_output, wanted_of
+from ..plan.stored import check_output
 from ..table.schema import SERIES_COUNTS, instances_schema
 from .diff import Diff, diff
 from .listings import LISTINGS_FILE, cloud_sources, series_on_both, write_listings
@@ -129,7 +129,7 @@ def _tables(config: Config) -> Tables:
     cohort = resolve_cohort(config.cohort, config.source)
     series = (cohort if isinstance(cohort, SeriesCohort) else cohort.known).schema()
     counts = [pa.field(name, pa.int64()) for name, _ in SERIES_COUNTS]
-    wanted = wanted_of(config)
+    wanted = config.read.wanted
     return Tables(
         instances_schema(wanted.attributes, header=config.read.with_json),
         pa.schema([*series, *counts]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
@@ -13,11 +13,10 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    model_validator,
 )
 
 from .ready import read_named
-from .section import Location, Section
+from .section import Location, Section, check_one_of
 
 _NAME = r"[a-z][a-z0-9_]*"
 
@@ -73,17 +72,10 @@ class RequireConfig(Section):
     where: str | None = None
     """A condition in SQL: only objects of which it is true are looked at."""
 
-    @model_validator(mode="after")
-    def _one_condition(self) -> RequireConfig:
-        _check_one(self, tuple(name for name in RequireConfig.model_fields if name != "where"))
-        return self
-
-
-def _check_one(section: Section, names: tuple[str, ...]) -> None:
-    given = [name for name in names if getattr(section, name) is not None]
-    if len(given) != 1:
-        listed = f"{', '.join(names[:-1])} and {names[-1]}"
-        raise ValueError(f"needs exactly one of {listed}, found {' and '.join(given) or 'none'}")
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> None:
+        """Check that there is one condition."""
+        check_one_of(given, tuple(name for name in cls.model_fields if name != "where"))
 
 
 class RuleConfig(Section):
@@ -102,10 +94,10 @@ class RuleConfig(Section):
     needs: list[str] = Field(default_factory=list)
     """Profiles without which the rule is skipped; `header` for read.header: json."""
 
-    @model_validator(mode="after")
-    def _sql_or_require(self) -> RuleConfig:
-        _check_one(self, ("sql", "require"))
-        return self
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> None:
+        """Check that the rule says what breaks it, or what must hold."""
+        check_one_of(given, ("sql", "require"))
 
 
 class RuleSetFile(Section):

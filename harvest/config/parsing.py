@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from ..errors import ConfigError, WrongArgument
 from ..urls import ObjectUrl
 from .audit import audit_mistakes
 from .profile import resolve
 from .section import Location, Section
-from .sections import SECTION_CHECKS, ClusterConfig, Config, OutputConfig, SourceConfig
+from .sections import ClusterConfig, Config, OutputConfig, SourceConfig
 
 Parsed = TypeVar("Parsed", bound=Section)
 
@@ -154,7 +154,9 @@ def _parse(model: type[Parsed], text: str, name: str) -> Parsed:
     if not isinstance(content, dict):
         needed = ": and ".join(key for key, f in model.model_fields.items() if f.is_required())
         raise ConfigError(f"{name} is no mapping with {needed}: (see configs/)")
-    mistakes |= {(_line((section,), lines), text) for section, text in _section_mistakes(content)}
+    mistakes |= {
+        (_line((section,), lines), text) for section, text in _section_mistakes(model, content)
+    }
     mistakes |= {
         (_line(location, lines), text) for location, text in _read_mistakes(content.get("read"))
     }
@@ -176,15 +178,17 @@ def _parse(model: type[Parsed], text: str, name: str) -> Parsed:
     return parsed
 
 
-def _section_mistakes(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _section_mistakes(
+    model: type[Section], content: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
     """Check what pydantic leaves unchecked in a section where single keys are wrong already."""
-    for section, check in SECTION_CHECKS.items():
-        given = content.get(section)
-        if isinstance(given, dict):
+    for name, field in model.model_fields.items():
+        section, given = section_in(field.annotation), content.get(name)
+        if section is not None and isinstance(given, dict):
             try:
-                check(given)
+                section.check(given)
             except ValueError as error:
-                yield section, f"{section}: {error}"
+                yield name, f"{name}: {error}"
 
 
 def _read_mistakes(read: Any) -> Iterator[tuple[Location, str]]:
@@ -255,7 +259,7 @@ def _reason(found: Mapping[str, Any]) -> str:
 
 
 def _suggestion(location: Location) -> str:
-    section: type[BaseModel] | None = Config
+    section: type[Section] | None = Config
     for part in location[:-1]:
         if isinstance(part, str) and section is not None:  # a number is a place in a list
             field = section.model_fields.get(part)
@@ -267,8 +271,8 @@ def _suggestion(location: Location) -> str:
     return f"; did you mean {near[0]}?" if near else f" (known here: {', '.join(names)})"
 
 
-def section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[Section] | None:
     """Find the section that a type is, or is made of: one that may be absent, or a list of them."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next(filter(None, map(section_in, get_args(annotation))), None)

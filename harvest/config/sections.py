@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from functools import cached_property
+from typing import Any, Literal
 
 from pydantic import (
     ByteSize,
@@ -13,15 +14,19 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    TypeAdapter,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
+from ..dicom.tags import Wanted
 from ..urls import is_idc, parse_url
 from .addresses import check_endpoint, check_scheduler
 from .audit import AuditConfig
 from .cluster_class import import_class, option_mistakes
-from .section import Section
+from .profile import resolve_wanted
+from .section import Section, check_one_of
 
 FramesWanted = Literal["none", "table", "scan"]
 
@@ -43,10 +48,10 @@ class CohortConfig(Section):
     idc_version: PositiveInt | None = None
     """Refuse another installed IDC release."""
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> CohortConfig:
-        _check_kinds({"sql": self.sql, "manifest": self.manifest, "prefix": self.prefix})
-        return self
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> None:
+        """Check that one thing says which objects."""
+        check_one_of(given, ("sql", "manifest", "prefix"))
 
 
 class SourceConfig(Section):
@@ -65,10 +70,10 @@ class SourceConfig(Section):
     anonymous: bool = True
     """Send no credentials; otherwise those of the environment."""
 
-    @model_validator(mode="after")
-    def _endpoint_is_safe(self) -> SourceConfig:
-        _check_source({"endpoint": self.endpoint, "allow_http": self.allow_http})
-        return self
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> None:
+        """Check that the endpoint is safe."""
+        _check_endpoint(given)
 
 
 class ReadConfig(Section):
@@ -84,6 +89,14 @@ class ReadConfig(Section):
     """Whether the whole header goes into a column, in the DICOM JSON Model."""
     frames: FramesWanted = "none"
     """The frame index: by offset tables and TIFF directories, or by a scan where none is right."""
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What becomes columns, resolved once; raises `ConfigError`.
+
+        A profile's file that changes while a harvest runs does not change its tables.
+        """
+        return resolve_wanted(self.profiles, self.tags, self.skip)
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -179,9 +192,22 @@ class ClusterConfig(Section):
             import_class(path)
         return path
 
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> None:
+        """Check that it is one place, with what belongs to it."""
+        kinds = ("workers", "address", "class")
+        found = [name for name in kinds if given.get(name) is not None]
+        if len(found) > 1:
+            named = " and ".join(found)
+            raise ValueError(f"needs one of workers, address and class, found {named}")
+        if "class" in found and given.get("scale") is None:
+            raise ValueError("a class needs scale: {workers: n}, or {minimum: m, maximum: n}")
+        for name in ("options", "scale"):
+            if given.get(name) and "class" not in found:
+                raise ValueError(f"{name} is for a class, and none is named")
+
     @model_validator(mode="after")
-    def _one_place(self) -> ClusterConfig:
-        _check_place(self.model_dump())
+    def _can_be_reached(self) -> ClusterConfig:
         if self.address is not None:
             check_scheduler(self.address, allow_insecure=self.allow_insecure)
             if self.address.startswith("tls://") and self.tls is None:
@@ -225,10 +251,23 @@ class OutputConfig(Section):
     allow_http: bool = False
     """Allow plain http outside loopback, and link-local addresses."""
 
-    @model_validator(mode="after")
-    def _can_be_written(self) -> OutputConfig:
-        _check_output(self.model_dump())
-        return self
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> None:
+        """Check that it can be written to, and only where it is meant to be."""
+        url = given.get("url")
+        if not isinstance(url, str):
+            return
+        where = parse_url(url)
+        if is_idc(where.bucket):
+            raise ValueError(f"{url} is IDC's own bucket: name a folder, or a bucket of yours")
+        if where.scheme == "file":
+            for key in ("endpoint", "region", "allow_http"):
+                if given.get(key):
+                    raise ValueError(f"{key} is for a bucket, and {url} is a folder")
+        elif "?" in url or "#" in url:
+            # a signed URL, say: what is in it would be shown
+            raise ValueError("the URL of an output has no query: name {s3,gs}://bucket/path alone")
+        _check_endpoint(given)
 
 
 class Config(Section):
@@ -249,52 +288,14 @@ class Config(Section):
         return {"url": output} if isinstance(output, str) else output
 
 
-def _check_kinds(cohort: Mapping[str, Any]) -> None:
-    kinds = ("sql", "manifest", "prefix")
-    given = [name for name in kinds if cohort.get(name) is not None]
-    if len(given) != 1:
-        found = " and ".join(given) or "none"
-        raise ValueError(f"needs exactly one of sql, manifest and prefix, found {found}")
-
-
-def _check_source(source: Mapping[str, Any]) -> None:
-    if isinstance(source.get("endpoint"), str):
-        check_endpoint(source["endpoint"], allow_http=source.get("allow_http") is True)
-
-
-def _check_output(output: Mapping[str, Any]) -> None:
-    url = output.get("url")
-    if not isinstance(url, str):
+def _check_endpoint(given: Mapping[str, Any]) -> None:
+    if not isinstance(given.get("endpoint"), str):
         return
-    where = parse_url(url)
-    if is_idc(where.bucket):
-        raise ValueError(f"{url} is IDC's own bucket: name a folder, or a bucket of yours")
-    if where.scheme == "file":
-        for key in ("endpoint", "region", "allow_http"):
-            if output.get(key):
-                raise ValueError(f"{key} is for a bucket, and {url} is a folder")
-    elif "?" in url or "#" in url:
-        # a signed URL, say: what is in it would be shown
-        raise ValueError("the URL of an output has no query: name {s3,gs}://bucket/path alone")
-    _check_source(output)
+    try:
+        allow_http = _YES_OR_NO.validate_python(given.get("allow_http", False))
+    except ValidationError:
+        allow_http = False
+    check_endpoint(given["endpoint"], allow_http=allow_http)
 
 
-def _check_place(cluster: Mapping[str, Any]) -> None:
-    kinds = ("workers", "address", "class")
-    given = [name for name in kinds if cluster.get(name) is not None]
-    if len(given) > 1:
-        raise ValueError(f"needs one of workers, address and class, found {' and '.join(given)}")
-    if "class" in given and cluster.get("scale") is None:
-        raise ValueError("a class needs scale: {workers: n}, or {minimum: m, maximum: n}")
-    for name in ("options", "scale"):
-        if cluster.get(name) and "class" not in given:
-            raise ValueError(f"{name} is for a class, and none is named")
-
-
-SECTION_CHECKS: Final = {
-    "cohort": _check_kinds,
-    "source": _check_source,
-    "output": _check_output,
-    "cluster": _check_place,
-}
-"""What must hold between the keys of a section; each raises ValueError where it does not."""
+_YES_OR_NO = TypeAdapter(bool)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ..errors import HarvestError
 from ..output import WORK, Output
-from ..output.documents import json_bytes, read_json
+from ..output.documents import find_json, json_bytes
 from ..worker.partition import PartitionRead, Totals
 from .cost import Cost, cost_of
 from .meter import Meter
@@ -80,10 +80,8 @@ class RunRecord(Totals):
 
 def read_record(output: Output, plan: str) -> RunRecord | None:
     """Return what was told of a plan; None where that is nothing."""
-    if not output.exists(RECORD):
-        return None
-    content = read_json(output, RECORD)
-    if content.get("plan") != plan:
+    content = find_json(output, RECORD)
+    if content is None or content.get("plan") != plan:
         return None
     known = {each.name for each in fields(RunRecord)}
     told = {name: value for name, value in content.items() if name in known}

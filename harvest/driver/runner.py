@@ -19,7 +19,7 @@ from ..output import MANIFEST, Output, open_output
 from ..output.documents import read_json
 from ..output.lease import Lease, hold
 from ..plan.planner import MOST_PARTITION_ROWS, make_plan
-from ..plan.stored import Plan, check_output, wanted_of
+from ..plan.stored import Plan, check_output
 from ..table.parts import Part, parts_folder
 from ..table.union import TableColumns
 from ..worker.partition import PartitionRead, ReadTask, partition_read, read_partition, read_task
@@ -179,9 +179,7 @@ class _Run:
         self._plan = _planned(config, output, lease, progress)
         self._progress = Recorder(progress, output, self._plan.identity, lease.check)
         read = config.read
-        self._columns = TableColumns(
-            wanted_of(config), header=read.with_json, frames=read.with_frames
-        )
+        self._columns = TableColumns(read.wanted, header=read.with_json, frames=read.with_frames)
 
     def finish(self, retry_errors: bool, carry_from: OutputConfig | None = None) -> None:
         """Do what is left to do."""

@@ -17,12 +17,13 @@ def finished(output: Output, url: str) -> dict[str, Any]:
     OutputError
         It is not finished.
     """
-    if not output.exists(MANIFEST):
+    manifest = find_json(output, MANIFEST)
+    if manifest is None:
         raise OutputError(
             f"{url} holds no finished harvest: `harvest status {url}` tells how far "
             "it is, and `harvest run` finishes it"
         )
-    return read_json(output, MANIFEST)
+    return manifest
 
 
 def write_json(output: Output, name: str, content: dict[str, Any]) -> None:
@@ -35,8 +36,16 @@ def json_bytes(content: dict[str, Any]) -> bytes:
     return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
+def find_json(output: Output, name: str) -> dict[str, Any] | None:
+    """Read a JSON file, None where there is none: in one request, so that it cannot go between."""
+    try:
+        return read_json(output, name)
+    except FileNotFoundError:
+        return None
+
+
 def read_json(output: Output, name: str) -> dict[str, Any]:
-    """Read a JSON file."""
+    """Read a JSON file that is there."""
     content = json.loads(output.read(name))
     assert isinstance(content, dict)
     return content

@@ -9,11 +9,10 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from ..config import Config
-from ..config.profile import resolve_wanted
 from ..dicom.tags import Wanted, leaves, open_paths
 from ..errors import OutputError
 from ..output import PLAN, Output
-from ..output.documents import read_json
+from ..output.documents import find_json
 from ..table.parts import Part, part_of
 from ..table.schema import FORMAT_VERSION
 
@@ -85,15 +84,10 @@ def asked(config: Config) -> dict[str, Any]:
         "cloud": config.source.cloud,
         "profile": list(config.read.profiles),
         "tags": list(config.read.tags),
-        "columns": columns_digest(wanted_of(config)),
+        "columns": columns_digest(config.read.wanted),
         "header": config.read.header,
         "frames": config.read.frames,
     }
-
-
-def wanted_of(config: Config) -> Wanted:
-    """Resolve what becomes columns; raises `ConfigError`."""
-    return resolve_wanted(config.read.profiles, config.read.tags, config.read.skip)
 
 
 def columns_digest(wanted: Wanted) -> str:
@@ -112,9 +106,9 @@ def load_plan(output: Output) -> Plan | None:
     OutputError
         It has another format.
     """
-    if not output.exists(PLAN_FILE):
+    content = find_json(output, PLAN_FILE)
+    if content is None:
         return None
-    content = read_json(output, PLAN_FILE)
     if content["format_version"] != FORMAT_VERSION:
         raise OutputError(
             f"output {output.location} has format {content['format_version']} of harvest "

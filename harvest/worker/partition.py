@@ -28,7 +28,6 @@ from ..dicom.tags import Attribute, Wanted
 from ..dicom.walk import HeaderLimits
 from ..errors import OutputError
 from ..output import Output, open_output
-from ..plan.stored import wanted_of
 from ..store.fetch import Traffic
 from ..store.patience import RateLimit, process_retries
 from ..table.arrow import partition_name, read_plan_rows
@@ -126,7 +125,7 @@ def read_task(config: Config, output: Output, part: Part) -> ReadTask:
         part=part,
         output=config.output.model_copy(update={"url": output.location}),
         source=config.source,
-        wanted=wanted_of(config),
+        wanted=config.read.wanted,
         header=config.read.with_json,
         frames=config.read.frames,
         limits=HeaderLimits(header_bytes=int(limits.header_bytes)),

@@ -35,7 +35,6 @@ from rich.table import Table
 from harvest.audit.auditor import audit
 from harvest.config import Config
 from harvest.driver.progress import Progress
-from harvest.plan.stored import wanted_of
 from harvest.table.arrow import partition_name, read_arrow
 from harvest.table.parts import Part, write_part
 from harvest.table.union import TableColumns
@@ -306,7 +305,7 @@ def measured(instances: int, folder: Path) -> list[Audit]:
                     "audit": {"rule_sets": list(SETS)},
                 }
             )
-            assert not wanted_of(config).open
+            assert not config.read.wanted.open
             found.append(_measure(name, config, bucket))
     return found
 

@@ -151,3 +151,20 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_relative_output_is_kept_as_written() -> None:
     assert parse_config(LEAST.replace("out\n", "'~/out'\n")).output.url == "~/out"
+
+
+def test_a_copy_with_other_keys_wants_other_columns() -> None:
+    read = parse_config(LEAST).read
+    core = read.wanted
+    assert read.wanted is core
+    more = read.model_copy(update={"tags": ["KVP"]})
+    assert {a.name for a in more.wanted.attributes} - {a.name for a in core.attributes} == {"KVP"}
+
+
+@pytest.mark.parametrize("yes", ["1", "'yes'", "'true'", "on"])
+def test_whatever_is_yes_to_the_config_allows_http(yes: str) -> None:
+    endpoint = f"endpoint: 'http://10.0.0.1:1', allow_http: {yes}"
+    config = parse_config(
+        f"cohort: {{sql: a}}\noutput: {{url: s3://b/p, {endpoint}}}\nsource: {{{endpoint}}}\n"
+    )
+    assert config.output.allow_http is config.source.allow_http is True

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from harvest.errors import OutputError
 from harvest.output import LocalOutput
-from harvest.output.documents import read_json, write_json
+from harvest.output.documents import find_json, finished, read_json, write_json
+from harvest.plan.stored import load_plan
 
 
 @pytest.fixture
@@ -17,4 +19,19 @@ def output(tmp_path: Path) -> LocalOutput:
 
 def test_json(output: LocalOutput) -> None:
     write_json(output, "a.json", {"ü": [1, None]})
-    assert read_json(output, "a.json") == {"ü": [1, None]}
+    assert read_json(output, "a.json") == find_json(output, "a.json") == {"ü": [1, None]}
+
+
+def test_what_is_not_there(output: LocalOutput) -> None:
+    assert find_json(output, "a.json") is None
+    with pytest.raises(OutputError, match="no finished harvest"):
+        finished(output, "out")
+
+
+def test_what_goes_while_it_is_looked_for_is_not_there(
+    output: LocalOutput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "exists", lambda name: True)
+    assert load_plan(output) is None
+    with pytest.raises(OutputError, match="no finished harvest"):
+        finished(output, "out")

@@ -8,11 +8,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from harvest.config import Config
+from harvest.config import Config, parse_config
 from harvest.errors import OutputError
-from harvest.output import open_output
-from harvest.plan.stored import check_output, load_plan
+from harvest.output import LocalOutput, open_output
+from harvest.plan.stored import asked, check_output, load_plan
 from harvest.table.arrow import SERIES_PLAN, read_arrow
+from harvest.table.parts import part_of
+from harvest.worker.partition import read_task
 from tests import conftest
 from tests.conftest import SQL_GENERATED
 from tests.faults.proxy import Gate
@@ -99,3 +101,16 @@ def test_an_output_with_something_else_is_refused(lab: Lab, tmp_path: Path, stra
     with pytest.raises(OutputError, match="holds something else"):
         check_output(open_output(config.output.url), config)
     assert path.read_text() == "mine"
+
+
+def test_a_profile_that_changes_meanwhile_changes_nothing(tmp_path: Path) -> None:
+    profile = tmp_path / "own.yaml"
+    profile.write_text("tags: [PatientID]")
+    text = f"cohort: {{sql: a}}\noutput: out\nread: {{profile: {profile}}}\n"
+    config = parse_config(text)
+    before = asked(config)
+    profile.write_text("tags: [PatientID, Modality]")
+    assert asked(config) == before
+    task = read_task(config, LocalOutput(tmp_path / "out"), part_of("plan", 0))
+    assert [attribute.name for attribute in task.wanted.attributes] == ["PatientID"]
+    assert asked(parse_config(text)) != before
