@@ -35,7 +35,7 @@ from .elements import (
 )
 from .first_ranges import PIXEL_AREA_BYTES
 from .header import PREAMBLE_BYTES, PREFIX, Header
-from .tags import Key
+from .tags import Key, is_creator
 from .walk import (
     INLINE_BULK_BYTES,
     META_GROUP,
@@ -419,4 +419,4 @@ def _is_plain(window: Window, header: Header) -> bool:
 
 def _is_context(tag: int) -> bool:
     """Tell whether other elements' meaning depends on one; private creators are such."""
-    return tag in _CONTEXT or (bool(tag >> 16 & 1) and 0x10 <= tag & 0xFFFF <= 0xFF)
+    return tag in _CONTEXT or is_creator(tag)

@@ -12,7 +12,6 @@ from itertools import chain, count
 from typing import Any, Final, NamedTuple
 
 from .elements import (
-    CREATOR_BYTES,
     NUMBER_OF_FRAMES,
     PIXEL_REPRESENTATION,
     SERIES_INSTANCE_UID,
@@ -22,6 +21,7 @@ from .elements import (
     TRANSFER_SYNTAX_UID,
     DataSet,
     Element,
+    creator_of,
     text_of,
 )
 from .header import Header
@@ -266,7 +266,7 @@ class _Level:
         named = self._named.get(key)
         if named is not None or not self._everything:
             return named
-        creator = _creator(element.tag, dataset) if element.tag & 0x10000 else b""
+        creator = creator_of(element.tag, dataset) if element.tag & 0x10000 else b""
         untyped = element.vr is None or element.vr in BINARY_VRS
         items = element.items is not None or element.vr == "SQ"
         place = element.tag, creator, items, untyped
@@ -318,15 +318,6 @@ def _with_items(column: _Column) -> Attribute:
         return column.attribute
     members = sorted(column.items.attributes(), key=tag_order)
     return replace(column.attribute, members=tuple(members))
-
-
-def _creator(tag: int, dataset: DataSet) -> bytes:
-    """Return the creator of a private element's block; empty where there is none."""
-    block = tag >> 8 & 0xFF
-    element = dataset.get(tag & 0xFFFF0000 | block) if block else None
-    if element is None or not element.value or element.length > CREATOR_BYTES:
-        return b""
-    return element.value.strip(b" \0")
 
 
 def _top_value(element: Element, column: _Column, encoding: Encoding, issues: list[Issue]) -> Any:

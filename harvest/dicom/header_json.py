@@ -27,16 +27,16 @@ from typing import Any, Final, NamedTuple
 from pydicom import datadict
 
 from .elements import (
-    CREATOR_BYTES,
     LUT_DESCRIPTOR,
     PIXEL_REPRESENTATION,
     SPECIFIC_CHARACTER_SET,
     UNDEFINED,
     DataSet,
     Element,
+    creator_of,
 )
 from .header import Header
-from .tags import BINARY_VRS, keyword_of
+from .tags import BINARY_VRS, is_creator, keyword_of
 from .values import NUMBER_FORMATS, Encoding, Unfit
 from .walk import INLINE_BULK_BYTES, META_GROUP
 
@@ -267,7 +267,10 @@ def _vr(element: Element, dataset: DataSet, encoding: Encoding) -> str:
         return vr if vr in _RESTS else "UN"
     vr = _plain_vr(tag)
     if vr is None:
-        vr = _private_vr(dataset, tag) if tag & 0x10000 else datadict.dictionary_VR(tag)
+        if tag & 0x10000:
+            vr = _private_vr(tag, creator_of(tag, dataset))
+        else:
+            vr = datadict.dictionary_VR(tag)
     if vr == "US or SS":
         return "SS" if encoding.signed else "US"
     if vr == "US or OW" and _lut_has_one_entry(dataset, encoding):
@@ -282,7 +285,7 @@ def _plain_vr(tag: int) -> str | None:
     group, number = tag >> 16, tag & 0xFFFF
     if group % 2:
         # PS3.5 section 7.8.1: creators, and elements that no creator can own
-        return "LO" if 0x10 <= number <= 0xFF else "UN" if number < 0x100 else None
+        return "LO" if is_creator(tag) else "UN" if number < 0x100 else None
     if number == 0:
         return "UL"
     try:
@@ -292,17 +295,10 @@ def _plain_vr(tag: int) -> str | None:
     return vr if len(vr) == 2 else None
 
 
-def _private_vr(dataset: DataSet, tag: int) -> str:
-    creator = dataset.get(tag & 0xFFFF0000 | tag >> 8 & 0xFF)
-    if creator is None or not creator.value or creator.length > CREATOR_BYTES:
-        return "UN"
-    return _private_dictionary_vr(tag, creator.value)
-
-
 @lru_cache(maxsize=4096)
-def _private_dictionary_vr(tag: int, creator: bytes) -> str:
+def _private_vr(tag: int, creator: bytes) -> str:
     try:
-        return datadict.private_dictionary_VR(tag, creator.decode("latin-1").rstrip(" \0"))
+        return datadict.private_dictionary_VR(tag, creator.decode("latin-1"))
     except KeyError:
         return "UN"
 

@@ -31,7 +31,7 @@ from .elements import (
     Selection,
 )
 from .header_json import COMPONENT_GROUPS, LATIN_1_VRS, HeaderIssue, add_issue
-from .tags import BINARY_VRS
+from .tags import BINARY_VRS, is_creator
 from .values import NUMBER_FORMATS, Encoding, python_encodings
 from .walk import META_GROUP
 
@@ -133,17 +133,13 @@ def _text(tag: int, vr: str, values: list[Any], character_set: bytes | None) -> 
     text = "\\".join(value or "" for value in values)
     if vr in LATIN_1_VRS:
         return text.encode("latin-1")
-    if _is_creator(tag) and not text.isascii():
+    if is_creator(tag) and not text.isascii():
         return _creator(text, character_set)
     return text.encode()
 
 
 def _name(groups: Mapping[str, str]) -> str:
     return "=".join(groups.get(kind, "") for kind in COMPONENT_GROUPS).rstrip("=")
-
-
-def _is_creator(tag: int) -> bool:
-    return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
 def _creator(text: str, character_set: bytes | None) -> bytes:

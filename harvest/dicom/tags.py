@@ -47,6 +47,11 @@ Key = int | PrivateTag
 """What an element is found by: its tag as one number, ``0xGGGGEEEE``, or a private name."""
 
 
+def is_creator(tag: int) -> bool:
+    """Tell whether an element is a private creator: it reserves a block (PS3.5 section 7.8.1)."""
+    return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
+
+
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """An attribute that someone wants: a column, or a member of a sequence's items."""
@@ -269,7 +274,7 @@ def appeared(key: Key, parent: str, *, items: bool) -> Attribute | None:
             known = None  # the file may know better
     else:
         step, known = _step(key), _entry(key)
-        if key >> 16 == 0 or key & 0xFFFF == 0 or _is_creator(key):
+        if key >> 16 == 0 or key & 0xFFFF == 0 or is_creator(key):
             return None
     path = _joined(parent, step)
     if known is None:
@@ -277,10 +282,6 @@ def appeared(key: Key, parent: str, *, items: bool) -> Attribute | None:
         return Attribute(key, name, path, vr, "1" if items else "1-n", "")
     vr, vm, description = known
     return None if vr in BINARY_VRS else Attribute(key, step, path, vr, vm, description)
-
-
-def _is_creator(number: int) -> bool:
-    return bool(number >> 16 & 1) and 0x10 <= number & 0xFFFF <= 0xFF
 
 
 def _step(number: int) -> str:
