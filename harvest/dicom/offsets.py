@@ -27,6 +27,8 @@ PIXEL_TAGS: Final = {
 BASIC_OFFSET_REACH: Final = 2**32
 """A Basic Offset Table counts bytes in 32 bits."""
 BOTH_FILLED: Final = "an extended table beside a filled basic one"
+SIZES_DIFFER: Final = "the extended table and its lengths differ in size"
+PAST_END: Final = "the table goes past the object's end"
 _NATIVE = b"\xe0\x7f\x10\x00OW\0\0"
 _AREA_LIMITS = HeaderLimits(elements=100)  # PS3.6 knows seven elements of this group
 
@@ -216,9 +218,7 @@ def _encapsulated(window: Window, header: Header, area: PixelArea, number_of_fra
         return Pixels(OffsetTable.EMPTY, 0, "the Basic Offset Table's item is missing", area.value)
     kind, length, width = _kind(area, basic)
     problems = _table_problems(window, area, basic, length, width, number_of_frames)
-    issues: tuple[PixelIssue, ...] = ()
-    if area.value + 8 + basic > window.size:
-        issues = (PixelIssue(area.keyword, "ends_early"),)
+    issues = (PixelIssue(area.keyword, "ends_early"),) if PAST_END in problems else ()
     return Pixels(kind, length // width, "; ".join(problems) or None, area.value, issues)
 
 
@@ -239,13 +239,36 @@ def _table_problems(
     if extended and basic:
         problems.append(BOTH_FILLED)
     if area.extended is not None and extended != extended_lengths:
-        problems.append("the extended table and its lengths differ in size")
-    if length % width:
-        problems.append(f"{length} bytes are no whole number of entries")
-    elif length and length // width != number_of_frames:
-        problems.append(f"{length // width} entries for {number_of_frames} frames")
+        problems.append(SIZES_DIFFER)
+    count = count_problem(length, width, number_of_frames) if length else None
+    if count is not None:
+        problems.append(count)
     if area.value + 8 + basic > window.size:
-        problems.append("the table goes past the object's end")
+        problems.append(PAST_END)
     if width == 4 and length and window.size - area.value > BASIC_OFFSET_REACH:
         problems.append("32-bit offsets for more than 4 GiB of pixels")
     return problems
+
+
+def count_problem(length: int, width: int, frames: int) -> str | None:
+    """Tell what is wrong with the number of a table's entries.
+
+    Parameters
+    ----------
+    length
+        Bytes of the table.
+    width
+        Bytes of one entry.
+    frames
+        Number of Frames.
+
+    Returns
+    -------
+    str or None
+        None where there is an entry for each frame.
+    """
+    if length % width:
+        return f"{length} bytes are no whole number of entries"
+    if length // width != frames:
+        return f"{length // width} entries for {frames} frames"
+    return None

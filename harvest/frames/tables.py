@@ -14,7 +14,7 @@ from itertools import pairwise
 from struct import Struct
 from typing import Final
 
-from ..dicom.offsets import BASIC_OFFSET_REACH
+from ..dicom.offsets import BASIC_OFFSET_REACH, PAST_END, SIZES_DIFFER, count_problem
 from ..dicom.walk import ITEM, SEQUENCE_DELIMITER
 from .asking import Asking, Source
 from .codecs import HEAD_BYTES
@@ -49,7 +49,7 @@ def read_extended(
     """
     table, table_lengths = pixels.extended, pixels.extended_lengths
     if table is None or table_lengths is None or table.length != table_lengths.length:
-        raise Wrong("the extended table and its lengths differ in size")
+        raise Wrong(SIZES_DIFFER)
     _check_count(table.length, 8, frames)
     spans = [ByteRange(span.offset, span.offset + span.length) for span in (table, table_lengths)]
     if first + ITEM_HEAD > source.size:
@@ -88,8 +88,10 @@ def read_basic(
     """
     length = pixels.basic_bytes or 0
     _check_count(length, 4, frames)
+    if first > source.size:
+        raise Wrong(PAST_END)
     if first + ITEM_HEAD > source.size:
-        raise Wrong("the basic table goes past the object's end")
+        raise Wrong("the basic table has entries where there are no fragments")
     begin = pixels.value_offset + ITEM_HEAD
     head = min(source.size, first + ITEM_HEAD + HEAD_BYTES.get(pixels.codec, 0))
     # the first item is next to the table
@@ -174,10 +176,9 @@ def absolute(entries: array[int], first: int, size: int, kind: str) -> array[int
 
 
 def _check_count(length: int, width: int, frames: int) -> None:
-    if length % width:
-        raise Wrong(f"{length} bytes are no whole number of entries")
-    if length // width != frames:
-        raise Wrong(f"{length // width} entries for {frames} frames")
+    problem = count_problem(length, width, frames)
+    if problem is not None:
+        raise Wrong(problem)
     if frames > MOST_FRAGMENTS:
         raise Wrong(f"over {MOST_FRAGMENTS} entries")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harvest.dicom.header import Header, read_header
+from harvest.dicom.offsets import Pixels, locate_pixels
 from harvest.dicom.window import NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError
 from harvest.frames import (
@@ -38,9 +39,11 @@ from tests.support.build import (
     LITTLE,
     PIXEL_DATA,
     UNDEFINED,
+    header_of,
     image,
     report,
     take,
+    window_of,
 )
 
 from ..support.frames import (
@@ -566,12 +569,28 @@ def test_a_single_frame_of_very_many_fragments_needs_a_scan() -> None:
     assert locate(data).ranges.frames == 1
 
 
+def problem_by_lengths(data: bytes, frames: int) -> str | None:
+    found = locate_pixels(window_of(data), header_of(data), frames)
+    assert isinstance(found, Pixels)
+    return found.problem
+
+
 def test_a_table_past_the_objects_end() -> None:
     begin = LITTLE.element(PIXEL_DATA, "OB", length=UNDEFINED)
     data = multiframe(JPEG, begin + LITTLE.item(bytes(8), length=24), 6)
     reason = locate(data).reason
     assert reason.why == Why.TRUNCATED
-    assert reason.problem == "the basic table goes past the object's end"
+    # as by the lengths alone, so that a row tells it once
+    assert reason.problem == problem_by_lengths(data, 6) == "the table goes past the object's end"
+
+
+def test_a_table_that_is_whole_and_followed_by_nothing() -> None:
+    begin = LITTLE.element(PIXEL_DATA, "OB", length=UNDEFINED)
+    data = multiframe(JPEG, begin + LITTLE.item(bytes(24)), 6)
+    reason = locate(data).reason
+    assert reason.why == Why.TRUNCATED
+    assert reason.problem == "the basic table has entries where there are no fragments"
+    assert problem_by_lengths(data, 6) is None
 
 
 @pytest.mark.parametrize(
