@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..dicom.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path, skip_path
+from ..dicom.dictionary import UnknownTag
+from ..dicom.paths import merge_paths, parse_path, skip_path
+from ..dicom.tags import Attribute, Wanted
 from ..errors import ConfigError
 from .ready import read_named, ready_files
 from .section import Location

@@ -21,8 +21,10 @@ from ..errors import ObjectError
 from .elements import (
     LUT_DESCRIPTOR,
     MEDIA_STORAGE_SOP_CLASS_UID,
+    META_GROUP,
     NOTHING,
     NUMBER_OF_FRAMES,
+    PIXEL_GROUP,
     PIXEL_REPRESENTATION,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
@@ -36,16 +38,8 @@ from .elements import (
 from .first_ranges import PIXEL_AREA_BYTES
 from .header import PREAMBLE_BYTES, PREFIX, Header
 from .tags import Key, is_creator
-from .walk import (
-    INLINE_BULK_BYTES,
-    META_GROUP,
-    PIXEL_GROUP,
-    ElementHeader,
-    HeaderLimits,
-    Walk,
-    holds_items,
-    is_bulk,
-)
+from .vrs import holds_items, is_bulk
+from .walk import INLINE_BULK_BYTES, ElementHeader, HeaderLimits, Walk
 from .window import Missing, Window
 
 LEARNT_BYTES: Final = 256 * 2**10

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any, Final, NamedTuple
 
+from .dictionary import appeared, keyword_of
 from .elements import (
+    META_GROUP,
     NUMBER_OF_FRAMES,
     PIXEL_REPRESENTATION,
     SERIES_INSTANCE_UID,
@@ -25,19 +27,10 @@ from .elements import (
     text_of,
 )
 from .header import Header
-from .tags import (
-    BINARY_VRS,
-    Attribute,
-    Key,
-    PrivateTag,
-    Wanted,
-    appeared,
-    keyword_of,
-    parse_path,
-    tag_order,
-)
+from .paths import parse_path
+from .tags import Attribute, Key, PrivateTag, Wanted, tag_order
 from .values import Encoding, NotPlain, Unfit, convert, plain_converter
-from .walk import META_GROUP
+from .vrs import BINARY_VRS
 
 MOST_LEVELS: Final = 24
 """Of sequences inside each other that become columns; Arrow's formats end a few levels below."""

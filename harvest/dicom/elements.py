@@ -9,6 +9,13 @@ from .tags import Attribute, Key, PrivateTag, is_creator
 UNDEFINED: Final = 0xFFFFFFFF
 """A length that is not said: the value ends with a delimiter (PS3.5 section 7.1.1)."""
 
+ITEM: Final = 0xFFFEE000
+ITEM_DELIMITER: Final = 0xFFFEE00D
+SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
+DELIMITER_GROUP: Final = 0xFFFE
+META_GROUP: Final = 0x0002
+PIXEL_GROUP: Final = 0x7FE0
+
 TRANSFER_SYNTAX_UID: Final = 0x00020010
 MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002
 SPECIFIC_CHARACTER_SET: Final = 0x00080005

@@ -11,11 +11,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from typing import Final
 
-from pydicom import datadict, uid
+from pydicom import uid
 from pydicom._uid_dict import UID_dictionary
 
 from ..errors import ErrorKind, ObjectError
@@ -28,6 +27,7 @@ from .elements import (
     Selection,
     text_of,
 )
+from .vrs import VR_TEXT
 from .walk import HeaderLimits, TopLevel, Walk
 from .window import Missing, NeedMore, Window
 
@@ -145,16 +145,10 @@ def _encoding(window: Window, position: int, syntax: str | None) -> tuple[bool, 
         if window.size - position < 6:
             return True, True
         first = window.read(position, 6)
-        explicit = first[4:6] in _known_vrs()
+        explicit = first[4:6] in VR_TEXT
         # group 0008 of a big endian file reads as 0800 here
         return not explicit, not (explicit and int.from_bytes(first[:2], "little") >= 1024)
     return syntax == str(uid.ImplicitVRLittleEndian), syntax != str(uid.ExplicitVRBigEndian)
-
-
-@cache
-def _known_vrs() -> frozenset[bytes]:
-    known = {entry[0] for entry in datadict.DicomDictionary.values()}
-    return frozenset(vr.encode() for vr in known if len(vr) == 2)
 
 
 @dataclass(frozen=True, slots=True)

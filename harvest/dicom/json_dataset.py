@@ -24,16 +24,18 @@ from typing import Any, Final, NamedTuple
 from pydicom.uid import ExplicitVRBigEndian
 
 from .elements import (
+    META_GROUP,
     SPECIFIC_CHARACTER_SET,
     TRANSFER_SYNTAX_UID,
     DataSet,
     Element,
     Selection,
 )
-from .header_json import COMPONENT_GROUPS, LATIN_1_VRS, HeaderIssue, add_issue
-from .tags import BINARY_VRS, is_creator
-from .values import NUMBER_FORMATS, Encoding, python_encodings
-from .walk import META_GROUP
+from .header_json import HeaderIssue, add_issue
+from .json_values import COMPONENT_GROUPS, LATIN_1_VRS
+from .tags import is_creator
+from .values import Encoding, python_encodings
+from .vrs import BINARY_VRS, NUMBER_FORMATS
 
 _UTF_8: Final = b"ISO_IR 192"
 

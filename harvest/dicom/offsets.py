@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ..errors import ErrorKind, ObjectError
-from .elements import UNDEFINED
+from .elements import ITEM, PIXEL_GROUP, UNDEFINED
 from .header import Header
-from .walk import ITEM, PIXEL_GROUP, HeaderLimits, Walk
+from .walk import HeaderLimits, Walk
 from .window import Missing, NeedMore, Window
 
 EXTENDED_OFFSET_TABLE: Final = 0x7FE00001

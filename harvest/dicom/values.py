@@ -25,22 +25,10 @@ from pydicom import charset
 
 from .elements import Element
 from .tags import Attribute
+from .vrs import NUMBER_FORMATS, column_vr
 
-NUMBER_FORMATS: Final = {
-    "FD": "d",
-    "FL": "f",
-    "SL": "l",
-    "SS": "h",
-    "SV": "q",
-    "UL": "L",
-    "US": "H",
-    "UV": "Q",
-    # words, where a dictionary entry leaves the choice to the file
-    "OW": "H",
-}
 INTEGER_VRS: Final = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "US or SS", "US or OW"})
 FLOAT_VRS: Final = frozenset({"DS", "FD", "FL"})
-_AMBIGUOUS: Final = frozenset({"US or SS", "US or OW", "US or SS or OW", "OB or OW"})
 _DEFAULT_REPERTOIRE_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _SINGLE_VALUED_TEXT_VRS: Final = frozenset({"LT", "ST", "UR", "UT"})
@@ -173,7 +161,7 @@ def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:
         return None
     if element.value is None:
         raise Unfit("not_a_value" if element.items is not None else "too_long")
-    vr = _resolve_vr(element.vr, attribute.vr, encoding)
+    vr = column_vr(element.vr, attribute.vr, signed=encoding.signed)
     fit = _FITS[column_kind(attribute.vr)]
     raws = _decoded(element.value, vr, encoding)
     if attribute.vm == "1" and len(raws) == 1:
@@ -266,13 +254,6 @@ def column_kind(vr: str) -> str:
     if vr in FLOAT_VRS:
         return "float"
     return {"DA": "date", "TM": "time", "UN": "any", "UV": "uint"}.get(vr, "text")
-
-
-def _resolve_vr(found: str | None, dictionary: str, encoding: Encoding) -> str:
-    vr = dictionary if found in (None, "UN") else found
-    if vr in _AMBIGUOUS:
-        return "SS" if encoding.signed and "SS" in vr else "US"
-    return str(vr)
 
 
 def _decoded(data: bytes, vr: str, encoding: Encoding) -> list[Any]:

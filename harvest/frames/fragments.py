@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ..dicom.elements import UNDEFINED
-from ..dicom.walk import ITEM
+from ..dicom.elements import ITEM, UNDEFINED
 from ..errors import ErrorKind, ObjectError
 from .scan import ITEM_HEAD
 

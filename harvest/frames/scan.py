@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
-from ..dicom.elements import UNDEFINED
-from ..dicom.walk import ITEM, SEQUENCE_DELIMITER
+from ..dicom.elements import ITEM, SEQUENCE_DELIMITER, UNDEFINED
 from .asking import Asking, Source
 from .codecs import HEAD_BYTES, Codec, begins_frame
 from .description import PixelDescription

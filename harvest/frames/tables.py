@@ -14,8 +14,8 @@ from itertools import pairwise
 from struct import Struct
 from typing import Final
 
+from ..dicom.elements import ITEM, SEQUENCE_DELIMITER
 from ..dicom.offsets import BASIC_OFFSET_REACH, PAST_END, SIZES_DIFFER, count_problem
-from ..dicom.walk import ITEM, SEQUENCE_DELIMITER
 from .asking import Asking, Source
 from .codecs import HEAD_BYTES
 from .description import PixelDescription

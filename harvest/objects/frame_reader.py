@@ -20,7 +20,8 @@ from ..dicom.converter import Columns, Converter, root_encoding
 from ..dicom.elements import SOP_INSTANCE_UID, Selection, text_of
 from ..dicom.first_ranges import FIRST_RANGE_BYTES, GROWTH, PIXEL_AREA_BYTES
 from ..dicom.header import Header, read_header
-from ..dicom.tags import Wanted, merge_paths, parse_path
+from ..dicom.paths import merge_paths, parse_path
+from ..dicom.tags import Wanted
 from ..dicom.walk import LEAPT_BYTES, HeaderLimits
 from ..dicom.window import NeedMore, Window
 from ..errors import ErrorKind, ObjectError

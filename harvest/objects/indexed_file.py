@@ -12,8 +12,8 @@ from itertools import accumulate
 from struct import pack
 from typing import Any, Final, NamedTuple
 
+from ..dicom.elements import ITEM
 from ..dicom.offsets import BASIC_OFFSET_REACH
-from ..dicom.walk import ITEM
 from ..frames import FrameRanges
 from ..store.ranged_file import RangedFile
 from .file import DicomFile, open_object

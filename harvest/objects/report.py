@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydicom import datadict
-
 from ..config import source_of
 from ..dicom.converter import inner_encoding, root_encoding
+from ..dicom.dictionary import keyword_of
 from ..dicom.elements import DataSet, Element
 from ..dicom.offsets import Pixels
-from ..dicom.tags import BINARY_VRS, Attribute, Wanted, keyword_of
+from ..dicom.tags import Attribute, Wanted, tag_text
 from ..dicom.values import Encoding, Unfit, convert
+from ..dicom.vrs import BINARY_VRS, dictionary_vr
 from ..dicom.walk import HeaderLimits
 from ..store.fetch import Traffic
 from ..store.patience import RateLimit
@@ -125,7 +125,7 @@ def _report(element: Element, encoding: Encoding) -> ElementReport:
         except Unfit as unfit:
             problem = str(unfit)
     return ElementReport(
-        tag=f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
+        tag=tag_text(tag),
         name=keyword_of(tag),
         vr=attribute.vr,
         value=value,
@@ -139,8 +139,5 @@ def _attribute(element: Element) -> Attribute:
     """Take the type from the file, or from the dictionary where the file has none."""
     vr = element.vr
     if vr in (None, "UN"):
-        try:
-            vr = datadict.dictionary_VR(element.tag)
-        except KeyError:
-            vr = "UN"
+        vr = dictionary_vr(element.tag)
     return Attribute(element.tag, "", "", vr or "UN", "1-n", "")

@@ -16,7 +16,8 @@ from ..config import OutputConfig
 from ..dicom.converter import Converter, inner_encoding, issue
 from ..dicom.elements import Selection
 from ..dicom.json_dataset import json_dataset
-from ..dicom.tags import Wanted, top_tags
+from ..dicom.paths import top_tags
+from ..dicom.tags import Wanted
 from ..driver.progress import Progress
 from ..errors import OutputError
 from ..output import LocalOutput, Output, open_output

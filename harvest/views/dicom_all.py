@@ -33,8 +33,9 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 from pydicom import datadict
 
-from ..dicom.tags import BINARY_VRS, Attribute, PrivateTag
+from ..dicom.tags import Attribute, PrivateTag
 from ..dicom.values import column_kind
+from ..dicom.vrs import BINARY_VRS
 from ..sql import quoted
 from ..table.schema import HEADER_COLUMN, SERIES_COUNTS, attributes_of
 from ..urls import AWS_TO_GCS

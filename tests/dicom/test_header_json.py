@@ -21,7 +21,8 @@ from harvest.dicom import header_json as module
 from harvest.dicom.converter import Converter
 from harvest.dicom.elements import Selection
 from harvest.dicom.header_json import HeaderIssue, HeaderJson, header_json
-from harvest.dicom.tags import Wanted, parse_path
+from harvest.dicom.paths import parse_path
+from harvest.dicom.tags import Wanted
 from harvest.dicom.walk import HeaderLimits
 from harvest.errors import ObjectError
 from tests.faults import hostile

@@ -11,7 +11,8 @@ from harvest.dicom.converter import RAW_BYTES, Converter, issue, number_of_frame
 from harvest.dicom.elements import Selection
 from harvest.dicom.header import Header
 from harvest.dicom.offsets import OffsetTable, PixelIssue, Pixels, locate_pixels
-from harvest.dicom.tags import Attribute, Wanted, merge_paths, parse_path
+from harvest.dicom.paths import merge_paths, parse_path
+from harvest.dicom.tags import Attribute, Wanted
 from harvest.errors import ErrorKind, ObjectError
 from harvest.store.fetch import Traffic
 from harvest.table.parts import table_of
