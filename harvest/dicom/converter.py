@@ -15,11 +15,9 @@ from .dictionary import appeared, keyword_of
 from .elements import (
     META_GROUP,
     NUMBER_OF_FRAMES,
-    PIXEL_REPRESENTATION,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
-    SPECIFIC_CHARACTER_SET,
     TRANSFER_SYNTAX_UID,
     DataSet,
     Element,
@@ -368,7 +366,7 @@ def _items(
 def _item(
     item: DataSet, level: _Level, around: Encoding, issues: list[Issue], prefix: str
 ) -> Columns:
-    encoding = inner_encoding(item, around)
+    encoding = around.inside(item)
     values: Columns = {}
     for key, element in level.candidates(item):
         column = level.column(key, element, item)
@@ -398,7 +396,7 @@ def number_of_frames(header: Header) -> int:
     if element is None:
         return 1
     try:
-        frames = convert(element, _FRAMES, Encoding(header.little_endian, None, False))
+        frames = convert(element, _FRAMES, Encoding(header.little_endian))
     except Unfit:
         return 1
     return frames if isinstance(frames, int) and frames > 0 else 1
@@ -406,18 +404,4 @@ def number_of_frames(header: Header) -> int:
 
 def root_encoding(header: Header) -> Encoding:
     """Tell how the values of a header's main data set are encoded."""
-    return inner_encoding(header.dataset, Encoding(header.little_endian, None, False))
-
-
-def inner_encoding(dataset: DataSet, outer: Encoding) -> Encoding:
-    """Tell how an item's values are encoded: as the data set around it, unless it says."""
-    character_set = dataset.get(SPECIFIC_CHARACTER_SET)
-    representation = dataset.get(PIXEL_REPRESENTATION)
-    if outer.everywhere:
-        character_set = None
-    return Encoding(
-        outer.little_endian,
-        outer.character_set if character_set is None else character_set.value,
-        outer.signed if representation is None else any(representation.value or b""),
-        outer.everywhere,
-    )
+    return Encoding(header.little_endian).inside(header.dataset)

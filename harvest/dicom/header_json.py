@@ -87,7 +87,7 @@ def header_json(header: Header, url: str) -> HeaderJson:
     writer = _Writer(None if header.deflated else url)
     parts = [header.dataset] if header.little_endian else _meta_and_rest(header.dataset)
     members = [
-        writer.members(part, _scope(little_endian, None, False))
+        writer.members(part, _scope(Encoding(little_endian)))
         for part, little_endian in zip(parts, (True, False), strict=False)
     ]
     return HeaderJson(
@@ -111,9 +111,8 @@ class _Scope(NamedTuple):
     """What was written before of values that are encoded like these."""
 
 
-def _scope(little_endian: bool, character_set: bytes | None, signed: bool) -> _Scope:
-    encoding = Encoding(little_endian, character_set, signed)
-    return _Scope(encoding, _remembered(little_endian, character_set))
+def _scope(encoding: Encoding) -> _Scope:
+    return _Scope(encoding, _remembered(encoding.little_endian, encoding.character_set))
 
 
 @lru_cache(maxsize=_REMEMBERED_SCOPES)
@@ -157,17 +156,10 @@ class _Writer:
         return ",".join(written if ascending else _in_order(dataset, written))
 
     def _inner_scope(self, dataset: DataSet, outer: _Scope) -> _Scope:
-        """Tell the scope of a data set that says something of it (PS3.5 section 7.5.3)."""
-        around = outer.encoding
-        character_set = dataset.get(SPECIFIC_CHARACTER_SET)
-        representation = dataset.get(PIXEL_REPRESENTATION)
-        scope = _scope(
-            around.little_endian,
-            around.character_set if character_set is None else character_set.value,
-            around.signed if representation is None else any(representation.value or b""),
-        )
+        """Tell the scope of a data set that says something of it."""
+        scope = _scope(outer.encoding.inside(dataset))
         # the main data set's is an issue of the row, with or without this text
-        if self._path and character_set is not None and not scope.encoding.known:
+        if self._path and SPECIFIC_CHARACTER_SET in dataset and not scope.encoding.known:
             self._issue(SPECIFIC_CHARACTER_SET, "unknown_character_set")
         return scope
 

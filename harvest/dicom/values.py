@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydicom import charset
 
-from .elements import Element
+from .elements import PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET, DataSet, Element
 from .tags import Attribute
 from .vrs import NUMBER_FORMATS, column_vr
 
@@ -51,12 +51,25 @@ class Encoding(NamedTuple):
 
     little_endian: bool
     """Byte order of binary numbers."""
-    character_set: bytes | None
+    character_set: bytes | None = None
     """Bytes of Specific Character Set; None for the default repertoire."""
-    signed: bool
+    signed: bool = False
     """Whether Pixel Representation says that ambiguous pixel values are signed."""
     everywhere: bool = False
     """Whether the character set is this one whatever an item says."""
+
+    def inside(self, dataset: DataSet) -> Encoding:
+        """Tell how the values of a data set inside this one are encoded (PS3.5 section 7.5.3)."""
+        character_set = dataset.get(SPECIFIC_CHARACTER_SET)
+        representation = dataset.get(PIXEL_REPRESENTATION)
+        if self.everywhere:
+            character_set = None
+        return Encoding(
+            self.little_endian,
+            self.character_set if character_set is None else character_set.value,
+            self.signed if representation is None else any(representation.value or b""),
+            self.everywhere,
+        )
 
     def text(self, data: bytes) -> str:
         """Decode text of a VR that Specific Character Set governs (PS3.5 section 6.1.2)."""

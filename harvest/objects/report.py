@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..config import source_of
-from ..dicom.converter import inner_encoding, root_encoding
+from ..dicom.converter import root_encoding
 from ..dicom.dictionary import keyword_of
 from ..dicom.elements import DataSet, Element
 from ..dicom.offsets import Pixels
@@ -115,7 +115,7 @@ def _report(element: Element, encoding: Encoding) -> ElementReport:
     attribute = _attribute(element)
     items = value = problem = None
     if element.items is not None:
-        items = tuple(_reports(item, inner_encoding(item, encoding)) for item in element.items)
+        items = tuple(_reports(item, encoding.inside(item)) for item in element.items)
     elif attribute.vr in BINARY_VRS:
         problem = "binary"
     else:
