@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from pydicom import datadict
 
-from ..dicom.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path, skip_path
+from ..dicom.dictionary import UnknownTag
+from ..dicom.paths import merge_paths, parse_path, skip_path
+from ..dicom.tags import Attribute, Wanted
 from ..errors import ConfigError
 from .ready import read_named, ready_files
 from .section import Location

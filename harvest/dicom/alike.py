@@ -21,8 +21,10 @@ from ..errors import ObjectError
 from .elements import (
     LUT_DESCRIPTOR,
     MEDIA_STORAGE_SOP_CLASS_UID,
+    META_GROUP,
     NOTHING,
     NUMBER_OF_FRAMES,
+    PIXEL_GROUP,
     PIXEL_REPRESENTATION,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
@@ -35,17 +37,9 @@ from .elements import (
 )
 from .first_ranges import PIXEL_AREA_BYTES
 from .header import PREAMBLE_BYTES, PREFIX, Header
-from .tags import Key
-from .walk import (
-    INLINE_BULK_BYTES,
-    META_GROUP,
-    PIXEL_GROUP,
-    ElementHeader,
-    HeaderLimits,
-    Walk,
-    holds_items,
-    is_bulk,
-)
+from .tags import Key, is_creator
+from .vrs import holds_items, is_bulk
+from .walk import INLINE_BULK_BYTES, ElementHeader, HeaderLimits, Walk
 from .window import Missing, Window
 
 LEARNT_BYTES: Final = 256 * 2**10
@@ -419,4 +413,4 @@ def _is_plain(window: Window, header: Header) -> bool:
 
 def _is_context(tag: int) -> bool:
     """Tell whether other elements' meaning depends on one; private creators are such."""
-    return tag in _CONTEXT or (bool(tag >> 16 & 1) and 0x10 <= tag & 0xFFFF <= 0xFF)
+    return tag in _CONTEXT or is_creator(tag)

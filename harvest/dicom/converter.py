@@ -11,33 +11,24 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any, Final, NamedTuple
 
+from .dictionary import appeared, keyword_of
 from .elements import (
-    CREATOR_BYTES,
+    META_GROUP,
     NUMBER_OF_FRAMES,
-    PIXEL_REPRESENTATION,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
-    SPECIFIC_CHARACTER_SET,
     TRANSFER_SYNTAX_UID,
     DataSet,
     Element,
+    creator_of,
     text_of,
 )
 from .header import Header
-from .tags import (
-    BINARY_VRS,
-    Attribute,
-    Key,
-    PrivateTag,
-    Wanted,
-    appeared,
-    keyword_of,
-    parse_path,
-    tag_order,
-)
+from .paths import parse_path
+from .tags import Attribute, Key, PrivateTag, Wanted, tag_order
 from .values import Encoding, NotPlain, Unfit, convert, plain_converter
-from .walk import META_GROUP
+from .vrs import BINARY_VRS
 
 MOST_LEVELS: Final = 24
 """Of sequences inside each other that become columns; Arrow's formats end a few levels below."""
@@ -266,7 +257,7 @@ class _Level:
         named = self._named.get(key)
         if named is not None or not self._everything:
             return named
-        creator = _creator(element.tag, dataset) if element.tag & 0x10000 else b""
+        creator = creator_of(element.tag, dataset) if element.tag & 0x10000 else b""
         untyped = element.vr is None or element.vr in BINARY_VRS
         items = element.items is not None or element.vr == "SQ"
         place = element.tag, creator, items, untyped
@@ -318,15 +309,6 @@ def _with_items(column: _Column) -> Attribute:
         return column.attribute
     members = sorted(column.items.attributes(), key=tag_order)
     return replace(column.attribute, members=tuple(members))
-
-
-def _creator(tag: int, dataset: DataSet) -> bytes:
-    """Return the creator of a private element's block; empty where there is none."""
-    block = tag >> 8 & 0xFF
-    element = dataset.get(tag & 0xFFFF0000 | block) if block else None
-    if element is None or not element.value or element.length > CREATOR_BYTES:
-        return b""
-    return element.value.strip(b" \0")
 
 
 def _top_value(element: Element, column: _Column, encoding: Encoding, issues: list[Issue]) -> Any:
@@ -384,7 +366,7 @@ def _items(
 def _item(
     item: DataSet, level: _Level, around: Encoding, issues: list[Issue], prefix: str
 ) -> Columns:
-    encoding = inner_encoding(item, around)
+    encoding = around.inside(item)
     values: Columns = {}
     for key, element in level.candidates(item):
         column = level.column(key, element, item)
@@ -414,7 +396,7 @@ def number_of_frames(header: Header) -> int:
     if element is None:
         return 1
     try:
-        frames = convert(element, _FRAMES, Encoding(header.little_endian, None, False))
+        frames = convert(element, _FRAMES, Encoding(header.little_endian))
     except Unfit:
         return 1
     return frames if isinstance(frames, int) and frames > 0 else 1
@@ -422,18 +404,4 @@ def number_of_frames(header: Header) -> int:
 
 def root_encoding(header: Header) -> Encoding:
     """Tell how the values of a header's main data set are encoded."""
-    return inner_encoding(header.dataset, Encoding(header.little_endian, None, False))
-
-
-def inner_encoding(dataset: DataSet, outer: Encoding) -> Encoding:
-    """Tell how an item's values are encoded: as the data set around it, unless it says."""
-    character_set = dataset.get(SPECIFIC_CHARACTER_SET)
-    representation = dataset.get(PIXEL_REPRESENTATION)
-    if outer.everywhere:
-        character_set = None
-    return Encoding(
-        outer.little_endian,
-        outer.character_set if character_set is None else character_set.value,
-        outer.signed if representation is None else any(representation.value or b""),
-        outer.everywhere,
-    )
+    return Encoding(header.little_endian).inside(header.dataset)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from .tags import Attribute, Key, PrivateTag
+from .tags import Attribute, Key, PrivateTag, is_creator
 
 UNDEFINED: Final = 0xFFFFFFFF
 """A length that is not said: the value ends with a delimiter (PS3.5 section 7.1.1)."""
+
+ITEM: Final = 0xFFFEE000
+ITEM_DELIMITER: Final = 0xFFFEE00D
+SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
+DELIMITER_GROUP: Final = 0xFFFE
+META_GROUP: Final = 0x0002
+PIXEL_GROUP: Final = 0x7FE0
 
 TRANSFER_SYNTAX_UID: Final = 0x00020010
 MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002
@@ -115,23 +122,15 @@ class Selection:
         rest = EVERYTHING if self.everything else None
         if tag in self.public:
             return tag, self.public[tag] or rest
-        private = self._find_private(tag, found)
+        private = self._find_private(tag, found) if tag >> 16 in self.private_groups else None
         if private is None and rest is not None and tag not in self.skipped:
             return tag, rest
         return private
 
     def _find_private(self, tag: int, found: DataSet) -> tuple[Key, Selection | None] | None:
-        group, element = tag >> 16, tag & 0xFFFF
-        if group not in self.private_groups:
-            return None
-        if 0x10 <= element <= 0xFF:
+        if is_creator(tag):
             return tag, None
-        creator = found.get(group << 16 | element >> 8)
-        # it is decoded for every element of its block
-        if creator is None or not creator.value or creator.length > CREATOR_BYTES:
-            return None
-        name = creator.value.decode("latin-1", "replace").strip(" \0")
-        private = PrivateTag(group, name, element & 0xFF)
+        private = PrivateTag(tag >> 16, creator_of(tag, found).decode("latin-1"), tag & 0xFF)
         if private not in self.private:
             return None
         return private, self.private[private] or (EVERYTHING if self.everything else None)
@@ -142,6 +141,19 @@ EVERYTHING: Final = Selection(everything=True, top=False)
 NOTHING: Final = Selection(top=False)
 """Nothing is kept: not even what tells how other values are encoded."""
 NOTHING.public.clear()
+
+
+def creator_of(tag: int, dataset: DataSet) -> bytes:
+    """Return the creator of a private element's block, empty where there is none.
+
+    Spaces at both of its ends mean nothing (PS3.5 table 6.2-1, LO).
+    """
+    block = tag >> 8 & 0xFF
+    element = dataset.get(tag & 0xFFFF0000 | block) if block else None
+    # it is looked at for every element of its block
+    if element is None or not element.value or element.length > CREATOR_BYTES:
+        return b""
+    return element.value.strip(b" \0")
 
 
 def text_of(element: Element | None) -> str:

@@ -11,11 +11,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from typing import Final
 
-from pydicom import datadict, uid
+from pydicom import uid
 from pydicom._uid_dict import UID_dictionary
 
 from ..errors import ErrorKind, ObjectError
@@ -28,6 +27,7 @@ from .elements import (
     Selection,
     text_of,
 )
+from .vrs import VR_TEXT
 from .walk import HeaderLimits, TopLevel, Walk
 from .window import Missing, NeedMore, Window
 
@@ -145,13 +145,7 @@ def _is_little_endian(window: Window, position: int, syntax: str | None) -> bool
         return syntax != str(uid.ExplicitVRBigEndian)
     first = window.read(position, 6)
     # group 0008 of a big endian file reads as 0800 here
-    return first[4:6] not in _known_vrs() or int.from_bytes(first[:2], "little") < 1024
-
-
-@cache
-def _known_vrs() -> frozenset[bytes]:
-    known = {entry[0] for entry in datadict.DicomDictionary.values()}
-    return frozenset(vr.encode() for vr in known if len(vr) == 2)
+    return first[4:6] not in VR_TEXT or int.from_bytes(first[:2], "little") < 1024
 
 
 @dataclass(frozen=True, slots=True)

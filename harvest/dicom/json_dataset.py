@@ -24,16 +24,18 @@ from typing import Any, Final, NamedTuple
 from pydicom.uid import ExplicitVRBigEndian
 
 from .elements import (
+    META_GROUP,
     SPECIFIC_CHARACTER_SET,
     TRANSFER_SYNTAX_UID,
     DataSet,
     Element,
     Selection,
 )
-from .header_json import COMPONENT_GROUPS, LATIN_1_VRS, HeaderIssue, add_issue
-from .tags import BINARY_VRS
-from .values import NUMBER_FORMATS, Encoding, python_encodings
-from .walk import META_GROUP
+from .header_json import HeaderIssue, add_issue
+from .json_values import COMPONENT_GROUPS, LATIN_1_VRS
+from .tags import is_creator
+from .values import Encoding, python_encodings
+from .vrs import BINARY_VRS, NUMBER_FORMATS
 
 _UTF_8: Final = b"ISO_IR 192"
 
@@ -133,17 +135,13 @@ def _text(tag: int, vr: str, values: list[Any], character_set: bytes | None) -> 
     text = "\\".join(value or "" for value in values)
     if vr in LATIN_1_VRS:
         return text.encode("latin-1")
-    if _is_creator(tag) and not text.isascii():
+    if is_creator(tag) and not text.isascii():
         return _creator(text, character_set)
     return text.encode()
 
 
 def _name(groups: Mapping[str, str]) -> str:
     return "=".join(groups.get(kind, "") for kind in COMPONENT_GROUPS).rstrip("=")
-
-
-def _is_creator(tag: int) -> bool:
-    return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
 def _creator(text: str, character_set: bytes | None) -> bytes:

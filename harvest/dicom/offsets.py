@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from ..errors import ErrorKind, ObjectError
 from ..meaning import Meaning
-from .elements import UNDEFINED
+from .elements import ITEM, PIXEL_GROUP, UNDEFINED
 from .header import Header
-from .walk import ITEM, ITEM_HEAD_BYTES, PIXEL_GROUP, HeaderLimits, Walk
+from .walk import ITEM_HEAD_BYTES, HeaderLimits, Walk
 from .window import Missing, NeedMore, Window
 
 EXTENDED_OFFSET_TABLE: Final = 0x7FE00001
@@ -229,25 +229,6 @@ def _kind(area: PixelArea, basic: int) -> tuple[OffsetTable, int, int]:
     return (OffsetTable.BASIC if basic else OffsetTable.EMPTY), basic, 4
 
 
-def count_problem(length: int, width: int, frames: int) -> str | None:
-    """Return what is wrong with the number of a table's entries.
-
-    Parameters
-    ----------
-    length
-        Bytes of the table.
-    width
-        Bytes of an entry.
-    frames
-        Number of Frames.
-    """
-    if length % width:
-        return f"{length} bytes are no whole number of entries"
-    if length // width != frames:
-        return f"{length // width} entries for {frames} frames"
-    return None
-
-
 def _table_problems(
     window: Window, area: PixelArea, basic: int, length: int, width: int, number_of_frames: int
 ) -> list[str]:
@@ -267,3 +248,27 @@ def _table_problems(
     if width == 4 and length and window.size - area.value > BASIC_OFFSET_REACH:
         problems.append("32-bit offsets for more than 4 GiB of pixels")
     return problems
+
+
+def count_problem(length: int, width: int, frames: int) -> str | None:
+    """Tell what is wrong with the number of a table's entries.
+
+    Parameters
+    ----------
+    length
+        Bytes of the table.
+    width
+        Bytes of one entry.
+    frames
+        Number of Frames.
+
+    Returns
+    -------
+    str or None
+        None where there is an entry for each frame.
+    """
+    if length % width:
+        return f"{length} bytes are no whole number of entries"
+    if length // width != frames:
+        return f"{length // width} entries for {frames} frames"
+    return None

@@ -23,24 +23,12 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydicom import charset
 
-from .elements import Element
+from .elements import PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET, DataSet, Element
 from .tags import Attribute
+from .vrs import NUMBER_FORMATS, column_vr
 
-NUMBER_FORMATS: Final = {
-    "FD": "d",
-    "FL": "f",
-    "SL": "l",
-    "SS": "h",
-    "SV": "q",
-    "UL": "L",
-    "US": "H",
-    "UV": "Q",
-    # words, where a dictionary entry leaves the choice to the file
-    "OW": "H",
-}
 INTEGER_VRS: Final = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "US or SS", "US or OW"})
 FLOAT_VRS: Final = frozenset({"DS", "FD", "FL"})
-_AMBIGUOUS: Final = frozenset({"US or SS", "US or OW", "US or SS or OW", "OB or OW"})
 _DEFAULT_REPERTOIRE_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _SINGLE_VALUED_TEXT_VRS: Final = frozenset({"LT", "ST", "UR", "UT"})
@@ -63,12 +51,25 @@ class Encoding(NamedTuple):
 
     little_endian: bool
     """Byte order of binary numbers."""
-    character_set: bytes | None
+    character_set: bytes | None = None
     """Bytes of Specific Character Set; None for the default repertoire."""
-    signed: bool
+    signed: bool = False
     """Whether Pixel Representation says that ambiguous pixel values are signed."""
     everywhere: bool = False
     """Whether the character set is this one whatever an item says."""
+
+    def inside(self, dataset: DataSet) -> Encoding:
+        """Tell how the values of a data set inside this one are encoded (PS3.5 section 7.5.3)."""
+        character_set = dataset.get(SPECIFIC_CHARACTER_SET)
+        representation = dataset.get(PIXEL_REPRESENTATION)
+        if self.everywhere:
+            character_set = None
+        return Encoding(
+            self.little_endian,
+            self.character_set if character_set is None else character_set.value,
+            self.signed if representation is None else any(representation.value or b""),
+            self.everywhere,
+        )
 
     def text(self, data: bytes) -> str:
         """Decode text of a VR that Specific Character Set governs (PS3.5 section 6.1.2)."""
@@ -173,7 +174,7 @@ def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:
         return None
     if element.value is None:
         raise Unfit("not_a_value" if element.items is not None else "too_long")
-    vr = _resolve_vr(element.vr, attribute.vr, encoding)
+    vr = column_vr(element.vr, attribute.vr, signed=encoding.signed)
     fit = _FITS[column_kind(attribute.vr)]
     raws = _decoded(element.value, vr, encoding)
     if attribute.vm == "1" and len(raws) == 1:
@@ -266,13 +267,6 @@ def column_kind(vr: str) -> str:
     if vr in FLOAT_VRS:
         return "float"
     return {"DA": "date", "TM": "time", "UN": "any", "UV": "uint"}.get(vr, "text")
-
-
-def _resolve_vr(found: str | None, dictionary: str, encoding: Encoding) -> str:
-    vr = dictionary if found in (None, "UN") else found
-    if vr in _AMBIGUOUS:
-        return "SS" if encoding.signed and "SS" in vr else "US"
-    return str(vr)
 
 
 def _decoded(data: bytes, vr: str, encoding: Encoding) -> list[Any]:

@@ -9,33 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
-from pydicom import datadict
-from pydicom.valuerep import VR
-
 from ..errors import ErrorKind, ObjectError
-from .elements import EVERYTHING, NOTHING, UNDEFINED, DataSet, Element, Selection
+from .elements import (
+    DELIMITER_GROUP,
+    ITEM,
+    ITEM_DELIMITER,
+    META_GROUP,
+    NOTHING,
+    PIXEL_GROUP,
+    SEQUENCE_DELIMITER,
+    UNDEFINED,
+    DataSet,
+    Element,
+    Selection,
+)
+from .vrs import FRAGMENT_VRS, LONG_VRS, VR_TEXT, dictionary_vr, holds_items, is_bulk
 from .window import Window
 
-ITEM: Final = 0xFFFEE000
 ITEM_HEAD_BYTES: Final = 8
 """Of an item's tag and length (PS3.5 table 7.5-1)."""
-ITEM_DELIMITER: Final = 0xFFFEE00D
-SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
-DELIMITER_GROUP: Final = 0xFFFE
-META_GROUP: Final = 0x0002
-PIXEL_GROUP: Final = 0x7FE0
-
-# PS3.5 section 7.1.2: these have two reserved bytes and a length of four bytes
-_LONG_VRS = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
-_VR_TEXT = {vr.encode(): vr for vr in VR.__members__ if len(vr) == 2}
-_FRAGMENT_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "OB or OW"})
-_BULK_VRS = _FRAGMENT_VRS | {None, "UN"}
 # what stands before a value under explicit VR and under implicit VR, and a length alone
 _LITTLE, _BIG = (
     (Struct(f"{order}HH2sH"), Struct(f"{order}HHL"), Struct(f"{order}L")) for order in "<>"
@@ -160,7 +155,7 @@ class Walk:
         if not implicit:
             group, element, vr, length = self._explicit.unpack_from(self._segment, at)
             tag = group << 16 | element
-            if vr in _LONG_VRS:
+            if vr in LONG_VRS:
                 if at + 12 <= len(self._segment):
                     (length,) = self._length.unpack_from(self._segment, at + 8)
                 else:
@@ -339,12 +334,12 @@ class Walk:
             else:
                 group, element, code, length = unpack(segment, at)
                 value = at + 8
-                if code in _LONG_VRS:
+                if code in LONG_VRS:
                     (length,) = self._length.unpack_from(segment, value)
                     value = at + 12
-                elif code not in _VR_TEXT:
+                elif code not in VR_TEXT:
                     break
-                vr = _VR_TEXT[code]
+                vr = VR_TEXT[code]
             stop = value + length
             if stop > last or length > LEAPT_BYTES or group in _COMPLICATED_GROUPS:
                 break
@@ -435,8 +430,8 @@ class Walk:
     ) -> tuple[tuple[DataSet, ...] | None, int]:
         """Walk over a value of undefined length: fragments, or a sequence."""
         # PS3.5 section 6.2.2: UN of undefined length is a sequence, whatever the dictionary says
-        vr = header.vr or _dictionary_vr(header.tag)
-        if vr in _FRAGMENT_VRS:
+        vr = header.vr or dictionary_vr(header.tag)
+        if vr in FRAGMENT_VRS:
             return None, self._fragments(header.value)
         if nested is NOTHING and vr == "SQ" and self._passes and not level.implicit:
             stop = self._pass_over(header.value, level.depth)
@@ -485,7 +480,7 @@ class Walk:
                         continue
                     level += 1
                     # the first element of an item tells whether it is in explicit VR
-                    if segment[at + 4 : at + 6] not in _VR_TEXT:
+                    if segment[at + 4 : at + 6] not in VR_TEXT:
                         return None
                 elif element == (SEQUENCE_DELIMITER if level % 2 else ITEM_DELIMITER) & 0xFFFF:
                     level -= 1
@@ -496,10 +491,10 @@ class Walk:
                 else:
                     return None
                 continue
-            if level % 2 or code not in _VR_TEXT:
+            if level % 2 or code not in VR_TEXT:
                 return None
             at += 8
-            if code in _LONG_VRS:
+            if code in LONG_VRS:
                 (length,) = long(segment, at)
                 at += 4
             if length == UNDEFINED and code == b"SQ":
@@ -584,44 +579,5 @@ def item_head(*, little_endian: bool) -> Struct:
     return (_LITTLE if little_endian else _BIG)[1]
 
 
-def holds_items(tag: int, vr: str | None, nested: Selection | None) -> bool:
-    """Tell whether a kept element of defined length is a sequence.
-
-    Parameters
-    ----------
-    tag
-        Of the element, ``0xGGGGEEEE``.
-    vr
-        As the file writes it; None under implicit VR.
-    nested
-        What is wanted of its items, None for nothing.
-    """
-    if vr not in (None, "UN"):
-        return vr == "SQ"
-    wanted_as_sequence = nested is not None and nested is not EVERYTHING
-    return wanted_as_sequence or _dictionary_vr(tag) == "SQ"
-
-
-def is_bulk(tag: int, vr: str | None) -> bool:
-    """Tell whether an element holds bytes or numbers without end, or what nobody knows.
-
-    Parameters
-    ----------
-    tag
-        Of the element, ``0xGGGGEEEE``.
-    vr
-        As the file writes it; None under implicit VR.
-    """
-    return (_dictionary_vr(tag) if vr in (None, "UN") else vr) in _BULK_VRS
-
-
 def _malformed(what: str, position: int) -> ObjectError:
     return ObjectError(ErrorKind.MALFORMED, f"{what} (offset {position})")
-
-
-@lru_cache(maxsize=16_384)
-def _dictionary_vr(tag: int) -> str | None:
-    try:
-        return datadict.dictionary_VR(tag)
-    except KeyError:
-        return None

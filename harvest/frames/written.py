@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from struct import pack
 
+from ..dicom.elements import ITEM
 from ..dicom.offsets import EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS
-from ..dicom.walk import ITEM, item_head
+from ..dicom.walk import item_head
 
 
 def basic_table(offsets: Sequence[int]) -> bytes:

@@ -21,7 +21,8 @@ from ..dicom.converter import Columns, Converter, root_encoding
 from ..dicom.elements import SOP_INSTANCE_UID, Selection, text_of
 from ..dicom.first_ranges import LONG_RANGE_BYTES, PIXEL_AREA_BYTES, Growth
 from ..dicom.header import Header, read_header
-from ..dicom.tags import Wanted, merge_paths, parse_path
+from ..dicom.paths import merge_paths, parse_path
+from ..dicom.tags import Wanted
 from ..dicom.walk import HeaderLimits
 from ..dicom.window import ByteRange, NeedMore, Window
 from ..errors import ErrorKind, ObjectError

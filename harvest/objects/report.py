@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydicom import datadict
-
 from ..config import source_of
-from ..dicom.converter import inner_encoding, root_encoding
+from ..dicom.converter import root_encoding
+from ..dicom.dictionary import keyword_of
 from ..dicom.elements import DataSet, Element
 from ..dicom.offsets import Pixels
-from ..dicom.tags import BINARY_VRS, Attribute, Wanted, keyword_of
+from ..dicom.tags import Attribute, Wanted, tag_text
 from ..dicom.values import Encoding, Unfit, convert
+from ..dicom.vrs import BINARY_VRS, dictionary_vr
 from ..store.fetch import Traffic
 from ..store.patience import RateLimit
 from ..table.rows import Planned
@@ -121,7 +121,7 @@ def _report(element: Element, encoding: Encoding) -> ElementReport:
     attribute = _attribute(element)
     items = value = problem = None
     if element.items is not None:
-        items = tuple(_reports(item, inner_encoding(item, encoding)) for item in element.items)
+        items = tuple(_reports(item, encoding.inside(item)) for item in element.items)
     elif attribute.vr in BINARY_VRS:
         problem = "binary"
     else:
@@ -131,7 +131,7 @@ def _report(element: Element, encoding: Encoding) -> ElementReport:
         except Unfit as unfit:
             problem = str(unfit)
     return ElementReport(
-        tag=f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
+        tag=tag_text(tag),
         name=keyword_of(tag),
         vr=attribute.vr,
         value=value,
@@ -145,8 +145,5 @@ def _attribute(element: Element) -> Attribute:
     """Take the type from the file, or from the dictionary where the file has none."""
     vr = element.vr
     if vr in (None, "UN"):
-        try:
-            vr = datadict.dictionary_VR(element.tag)
-        except KeyError:
-            vr = "UN"
+        vr = dictionary_vr(element.tag)
     return Attribute(element.tag, "", "", vr or "UN", "1-n", "")

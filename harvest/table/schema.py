@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pyarrow as pa
 
 from ..dicom.offsets import OffsetTable
-from ..dicom.tags import Attribute, Key, PrivateTag
+from ..dicom.tags import Attribute, key_of, tag_text
 from ..dicom.values import column_kind
 from ..frames import FrameSource
-
-_PUBLIC: Final = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
-_PRIVATE: Final = re.compile(r"\(([0-9A-F]{4}),(.*),([0-9A-F]{2})\)", re.DOTALL)
 
 FORMAT_VERSION: Final = 1
 """Of the output's layout and meaning; another one is never resumed."""
@@ -168,17 +164,12 @@ def attribute_field(attribute: Attribute) -> pa.Field:
     """Build the Arrow field of an attribute, or of a struct member."""
     metadata = {
         "description": attribute.description,
-        "tag": _tag_text(attribute),
+        "tag": tag_text(attribute.key),
         "vr": attribute.vr,
         "vm": attribute.vm,
         "path": attribute.path,
     }
     return pa.field(attribute.name, _attribute_type(attribute), metadata=metadata)
-
-
-def _tag_text(attribute: Attribute) -> str:
-    key = attribute.key
-    return str(key) if isinstance(key, PrivateTag) else f"({key >> 16:04X},{key & 0xFFFF:04X})"
 
 
 def _attribute_type(attribute: Attribute) -> pa.DataType:
@@ -208,7 +199,7 @@ def _attributes(fields: Iterable[pa.Field]) -> Iterator[Attribute]:
             raise ValueError("a sequence is no list")
         members = attributes_of(field.type.value_type) if told["vr"] == "SQ" else ()
         yield Attribute(
-            key=_key(told["tag"]),
+            key=key_of(told["tag"]),
             name=field.name,
             path=told["path"],
             vr=told["vr"],
@@ -216,13 +207,3 @@ def _attributes(fields: Iterable[pa.Field]) -> Iterator[Attribute]:
             description=told["description"],
             members=members,
         )
-
-
-def _key(tag: str) -> Key:
-    public = _PUBLIC.fullmatch(tag)
-    if public:
-        return int(public[1] + public[2], 16)
-    private = _PRIVATE.fullmatch(tag)
-    if private is None:
-        raise ValueError("a column's metadata names no tag")
-    return PrivateTag(int(private[1], 16), private[2], int(private[3], 16))

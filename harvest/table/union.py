@@ -13,7 +13,8 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from ..dicom.tags import Attribute, Wanted, column_names, tag_order
+from ..dicom.dictionary import column_names
+from ..dicom.tags import Attribute, Wanted, tag_order
 from .schema import attributes_of, instances_schema
 
 _Identity = tuple[str, bool]

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..config import OutputConfig
-from ..dicom.converter import Converter, inner_encoding, issue
+from ..dicom.converter import Converter, issue
 from ..dicom.elements import Selection
 from ..dicom.json_dataset import json_dataset
-from ..dicom.tags import Wanted, top_tags
+from ..dicom.paths import top_tags
+from ..dicom.tags import Wanted
 from ..driver.progress import Progress
 from ..errors import OutputError
 from ..output import LocalOutput, Output, open_output
@@ -151,7 +152,7 @@ class _Maker:
         if text is None:  # it could not be read
             return {}
         dataset, around, untold = json_dataset(json.loads(text), self._selection)
-        encoding = inner_encoding(dataset, around)
+        encoding = around.inside(dataset)
         columns, misfits = self.converter.columns(dataset, dataset, encoding)
         issues = [*chain.from_iterable(misfits.values()), *(issue(*found) for found in untold)]
         return {**columns, "issues": issues or None}

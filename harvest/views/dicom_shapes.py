@@ -10,8 +10,9 @@ from typing import Final
 
 from pydicom import datadict
 
-from ..dicom.tags import BINARY_VRS, Attribute, PrivateTag
+from ..dicom.tags import Attribute, PrivateTag
 from ..dicom.values import column_kind
+from ..dicom.vrs import BINARY_VRS
 from .uses import Use
 
 KIND_TYPES: Final = {

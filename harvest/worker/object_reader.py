@@ -14,7 +14,8 @@ from ..dicom.first_ranges import FirstRanges, Growth
 from ..dicom.header import Header, read_header
 from ..dicom.header_json import HeaderJson, header_json
 from ..dicom.offsets import OffsetTable, Pixels, locate_pixels
-from ..dicom.tags import Wanted, top_tags
+from ..dicom.paths import top_tags
+from ..dicom.tags import Wanted
 from ..dicom.walk import HeaderLimits
 from ..dicom.window import ByteRange, NeedMore, Window
 from ..frames import (

@@ -20,7 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydicom._dicom_dict import DicomDictionary
 
-from harvest.dicom.tags import Attribute, UnknownTag, Wanted, merge_paths, parse_path
+from harvest.dicom.dictionary import UnknownTag
+from harvest.dicom.paths import merge_paths, parse_path
+from harvest.dicom.tags import Attribute, Wanted
 from harvest.dicom.values import column_kind
 from harvest.output import LocalOutput
 from harvest.table.parquet import write_parquet

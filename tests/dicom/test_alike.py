@@ -24,7 +24,8 @@ from harvest.dicom import alike, header
 from harvest.dicom.alike import LEARNT_BYTES, LEARNT_HEADERS, PATTERNS, SERIES_AT_ONCE, Likenesses
 from harvest.dicom.elements import Element
 from harvest.dicom.first_ranges import FirstRanges, Subject
-from harvest.dicom.tags import Attribute, Wanted, parse_path
+from harvest.dicom.paths import parse_path
+from harvest.dicom.tags import Attribute, Wanted
 from harvest.dicom.values import Encoding, NotPlain, Unfit, convert, plain_converter
 from harvest.dicom.walk import HeaderLimits
 from harvest.errors import ErrorKind, ObjectError

@@ -18,9 +18,11 @@ import pydicom
 import pytest
 
 from harvest.dicom import header_json as module
+from harvest.dicom.converter import Converter
 from harvest.dicom.elements import Selection
 from harvest.dicom.header_json import HeaderIssue, HeaderJson, header_json
-from harvest.dicom.tags import parse_path
+from harvest.dicom.paths import parse_path
+from harvest.dicom.tags import Wanted
 from harvest.dicom.walk import HeaderLimits
 from harvest.errors import ObjectError
 from tests.faults import hostile
@@ -570,6 +572,22 @@ def test_private_elements(
         assert members["00191102"]["vr"] == "UN"
     assert members[f"{tag:08X}"] == expected
     assert differences(data) == {} or creator == "NOBODY"
+
+
+@pytest.mark.parametrize("creator", [b"GEMS_PARM_01", b" GEMS_PARM_01 ", b"GEMS_PARM_01\0\0"])
+def test_a_column_and_the_text_find_the_same_creator(creator: bytes) -> None:
+    data = file_of(
+        identity(IMPLICIT),
+        IMPLICIT.element(0x00430010, "LO", even(creator)),
+        IMPLICIT.element(0x00431039, "IS", b"1\\2\\3\\4 "),
+        series(IMPLICIT),
+        syntax=IMPLICIT,
+    )
+    (wanted,) = parse_path("(0043,GEMS_PARM_01,39)")
+    header = header_of(data, Selection((wanted,)))
+    columns = Converter(Wanted((wanted,))).values(header).columns
+    assert columns == {wanted.name: [1, 2, 3, 4]}
+    assert members_of(written(data))["00431039"] == {"vr": "IS", "Value": ["1", "2", "3", "4"]}
 
 
 def test_what_is_remembered_of_one_creator_is_not_taken_for_another() -> None:

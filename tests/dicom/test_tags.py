@@ -4,17 +4,10 @@ import pytest
 from pydicom import datadict
 from pydicom._dicom_dict import DicomDictionary
 
-from harvest.dicom.tags import (
-    BINARY_VRS,
-    Attribute,
-    PrivateTag,
-    UnknownTag,
-    keyword_of,
-    leaves,
-    merge_paths,
-    parse_path,
-    skip_path,
-)
+from harvest.dicom.dictionary import UnknownTag, column_name, keyword_of
+from harvest.dicom.paths import merge_paths, parse_path, skip_path
+from harvest.dicom.tags import Attribute, PrivateTag, leaves
+from harvest.dicom.vrs import BINARY_VRS
 
 PHILIPS = "(2005,Philips MR Imaging DD 005,0E)"
 
@@ -83,7 +76,7 @@ def test_the_column_of_a_private_element() -> None:
     (found,) = parse_path("(0043,GEMS_PARM_01,39)")
     assert found.name == "private_0043_GEMS_PARM_01_39"
     tag = PrivateTag(0x00E1, "Philips: MR/x.1", 0x0A)
-    assert tag.column == "private_00E1_Philips__MR_x_1_0A"
+    assert column_name(tag) == "private_00E1_Philips__MR_x_1_0A"
     assert str(tag) == "(00E1,Philips: MR/x.1,0A)"
 
 

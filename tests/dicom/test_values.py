@@ -14,7 +14,8 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import TM, PersonName
 
 from harvest.dicom.elements import Element
-from harvest.dicom.tags import Attribute, parse_path
+from harvest.dicom.paths import parse_path
+from harvest.dicom.tags import Attribute
 from harvest.dicom.values import Encoding, Unfit, column_kind, convert, python_encodings
 from tests.support.build import (
     BIG,

@@ -21,7 +21,8 @@ from harvest.dicom.converter import Converter
 from harvest.dicom.elements import CREATOR_BYTES, Selection
 from harvest.dicom.header import Header, read_header
 from harvest.dicom.offsets import Pixels, locate_pixels
-from harvest.dicom.tags import Attribute, PrivateTag, Wanted, merge_paths, parse_path
+from harvest.dicom.paths import merge_paths, parse_path
+from harvest.dicom.tags import Attribute, PrivateTag, Wanted
 from harvest.dicom.walk import TICK_ELEMENTS, HeaderLimits
 from harvest.dicom.window import NeedMore, Window
 from harvest.errors import ErrorKind, ObjectError

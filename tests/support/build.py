@@ -16,7 +16,8 @@ from pydicom import Dataset, dcmread
 
 from harvest.dicom.elements import DataSet, Element, Selection
 from harvest.dicom.header import Header, read_header
-from harvest.dicom.tags import Attribute, merge_paths, parse_path
+from harvest.dicom.paths import merge_paths, parse_path
+from harvest.dicom.tags import Attribute
 from harvest.dicom.walk import HeaderLimits
 from harvest.dicom.window import NeedMore, Window
 

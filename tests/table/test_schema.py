@@ -8,7 +8,9 @@ from pydicom._dicom_dict import DicomDictionary
 
 from harvest.config.profile import resolve_attributes
 from harvest.config.ready import ready_files
-from harvest.dicom.tags import BINARY_VRS, UnknownTag, merge_paths, parse_path
+from harvest.dicom.dictionary import UnknownTag
+from harvest.dicom.paths import merge_paths, parse_path
+from harvest.dicom.vrs import BINARY_VRS
 from harvest.table.schema import (
     FIXED_COLUMNS,
     ISSUE,

@@ -17,7 +17,9 @@ import pydicom
 import pytest
 
 from harvest.config.profile import resolve_wanted
-from harvest.dicom.tags import Attribute, Wanted, appeared, merge_paths, parse_path
+from harvest.dicom.dictionary import appeared
+from harvest.dicom.paths import merge_paths, parse_path
+from harvest.dicom.tags import Attribute, Wanted
 from harvest.driver.publish import Tables
 from harvest.driver.runner import run
 from harvest.errors import RunAgain

@@ -19,6 +19,7 @@ import harvest
 from harvest.config import OutputConfig
 from harvest.config.profile import resolve_wanted
 from harvest.config.ready import ready_files
+from harvest.dicom.dictionary import column_name
 from harvest.dicom.elements import Selection
 from harvest.dicom.json_dataset import json_dataset
 from harvest.dicom.tags import Attribute, PrivateTag, Wanted
@@ -339,10 +340,11 @@ def test_a_creator_is_found_by_the_letters_of_its_bytes(
     odd: Path, tmp_path: Path, creator: str, expected: set[str]
 ) -> None:
     key = PrivateTag(0x0021, creator, 1)
-    wanted = Wanted((Attribute(key, key.column, str(key), "LO", "1", ""),))
+    column = column_name(key)
+    wanted = Wanted((Attribute(key, column, str(key), "LO", "1", ""),))
     write_columns(OutputConfig(url=str(odd)), wanted, tmp_path / "new.parquet")
     rows = pq.read_table(tmp_path / "new.parquet").to_pylist()
-    assert {Path(row["url"]).stem for row in rows if row[key.column] == "mine"} == expected
+    assert {Path(row["url"]).stem for row in rows if row[column] == "mine"} == expected
 
 
 def test_a_creator_beyond_the_first_character_set_is_some_text() -> None:
