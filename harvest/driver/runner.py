@@ -5,7 +5,6 @@ All state that matters is in the output. A lease keeps a second driver from the 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,14 @@ from ..plan.planner import MOST_PARTITION_ROWS, make_plan
 from ..plan.stored import Plan, check_output, wanted_of
 from ..table.parts import Part, parts_folder
 from ..table.union import TableColumns
-from ..worker.partition import PartitionRead, ReadTask, partition_read, read_partition, read_task
+from ..worker.partition import (
+    PartitionRead,
+    ReadTask,
+    Totals,
+    partition_read,
+    read_partition,
+    read_task,
+)
 from .carry import Beside, can_carry, carry_over, join
 from .cluster import Cluster, Killed, open_cluster
 from .dask_report import check_report
@@ -249,17 +255,28 @@ class _Run:
             self._isolate(cluster, suspect)
 
     def _isolate(self, cluster: Cluster, part: Part) -> None:
+        told: list[PartitionRead] = []
+
         def read(piece: Part) -> bool:
             (result,) = self._results(cluster, [piece], alone=True)
             self._lease.check()
-            return not isinstance(result, Killed)
+            if isinstance(result, Killed):
+                return False
+            told.append(result)
+            return True
 
-        begun = time.monotonic()
         rows = self._plan.partitions[part.partition].rows
         self._progress.message(f"looking for what killed the workers of part {part.partition}")
         table = read_in_pieces(part, rows, self._output, self._columns, read)
-        seconds = time.monotonic() - begun
-        self._progress.partition(partition_read(part.partition, table, seconds))
+        spent = sum(told, Totals())
+        whole = replace(
+            partition_read(part.partition, table, spent.worker_seconds),
+            cpu_seconds=spent.cpu_seconds,
+            retries=spent.retries,
+            peak_bytes=spent.peak_bytes,
+            host=told[-1].host if told else "",
+        )
+        self._progress.partition(whole)
 
     def _results(
         self, cluster: Cluster, parts: Sequence[Part], *, alone: bool = False
