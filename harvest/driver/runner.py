@@ -35,7 +35,7 @@ from .dask_report import check_report
 from .isolate import known_suspects, read_in_pieces
 from .progress import Progress
 from .publish import clear, publish
-from .record import Recorder
+from .record import Recorder, settings_of
 from .retry import find_retry, publish_retry
 
 SERIES_FOR_WORKERS: Final = 20_000
@@ -183,7 +183,9 @@ class _Run:
         self._lease = lease
         self._report = report
         self._plan = _planned(config, output, lease, progress)
-        self._progress = Recorder(progress, output, self._plan.identity, lease.check)
+        self._progress = Recorder(
+            progress, output, self._plan.identity, lease.check, settings_of(config)
+        )
         read = config.read
         self._columns = TableColumns(
             wanted_of(config), header=read.with_json, frames=read.with_frames
