@@ -76,20 +76,25 @@ def read_in_pieces(
     RunAgain
         A piece of an earlier run was damaged, and is removed.
     """
+
+    def harmless(piece: Part) -> bool:
+        """Tell whether its result is there, or comes when it is read."""
+        return output.exists(piece.name) or (not output.exists(_mark(piece)) and read(piece))
+
     output.write(_mark(part), b"")
     waiting = deque(_split(part, part.rows or tuple(range(rows))))
     finished = []
     while waiting:
         piece = waiting.popleft()
         assert piece.rows is not None
-        if not output.exists(piece.name) and (output.exists(_mark(piece)) or not read(piece)):
-            if len(piece.rows) > 1:
-                output.write(_mark(piece), b"")
-                waiting.extendleft(reversed(_split(part, piece.rows)))
-                continue
-            # once more: this one death may have had a cause outside
-            if not read(piece):
-                _write_killed(piece, output, columns.schema((), of_a_part=True))
+        dead = not harmless(piece)
+        if dead and len(piece.rows) > 1:
+            output.write(_mark(piece), b"")
+            waiting.extendleft(reversed(_split(part, piece.rows)))
+            continue
+        # an object alone, once more: this one death may have had a cause outside
+        if dead and not read(piece):
+            _write_killed(piece, output, columns.schema((), of_a_part=True))
         finished.append(take_part(output, piece, columns.fixed))
     schema = columns.schema((table.schema for table in finished), of_a_part=True)
     batches = [conform(batch, schema) for table in finished for batch in table.to_batches()]

@@ -28,7 +28,7 @@ class Progress:
         """Reading begins; `done` of the plan's `rows` were read by an earlier run."""
 
     def workers(self, count: int) -> None:
-        """So many partitions are read at once now."""
+        """So many partitions are read at once now: threads of workers that take tasks."""
 
     def partition(self, part: PartitionRead) -> None:
         """A partition was read."""
@@ -139,7 +139,7 @@ class Bar(Progress):
 
     def partition(self, part: PartitionRead) -> None:
         """Move the bar on."""
-        from rich.filesize import decimal
+        from ..show import size_text
 
         assert self._task is not None
         self._meter.add(part)
@@ -149,7 +149,7 @@ class Bar(Progress):
             self._task,
             advance=part.rows,
             rate=f"{speed:,.0f}/s" if speed else "",
-            read=decimal(totals.bytes_read),
+            read=size_text(totals.bytes_read),
             errors=sum(totals.errors.values()),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import pyarrow as pa
@@ -36,17 +36,21 @@ class FinalFile:
     rows: int
     parts: tuple[Part, ...]
     """Of its partitions, in their order."""
+    starts: tuple[int, ...]
+    """Of each part, which row of the file is its first."""
 
 
 def final_files(plan: Plan) -> Iterator[FinalFile]:
     """Tell which partitions make which file."""
     for number, group in groupby(plan.partitions, lambda partition: partition.file):
         partitions = list(group)
+        counts = [partition.rows for partition in partitions]
         yield FinalFile(
             instances=f"instances/{number:05d}.parquet",
             frames=f"frames/{number:05d}.parquet" if plan.with_frames else None,
-            rows=sum(partition.rows for partition in partitions),
+            rows=sum(counts),
             parts=tuple(plan.part(partition.number) for partition in partitions),
+            starts=tuple(accumulate(counts[:-1], initial=0)),
         )
 
 

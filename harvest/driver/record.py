@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
+from platform import python_version
 from typing import Any, Final
 
+from ..config import Config
 from ..errors import HarvestError
 from ..output import WORK, Output
 from ..output.documents import find_json, json_bytes
@@ -46,8 +49,9 @@ class SlowPartition:
 class RunRecord(Totals):
     """What all runs of one plan have told so far.
 
-    What a driver had not written when it was killed is missing in the sums; of a finished harvest
-    rows, errors, requests and bytes are those of its tables.
+    What a driver had not written when it was killed is missing in the sums. Of a finished harvest
+    `ok` and `errors` are those of its tables; `requests` and `bytes_read` are at least theirs, and
+    more where objects were read again.
     """
 
     plan: str
@@ -61,13 +65,13 @@ class RunRecord(Totals):
     runs: int = 0
     """That have read something: more than one where it was interrupted, or errors were retried."""
     rows: int = 0
-    """To read in the run that goes on, or was the last."""
+    """To read in the run that goes on, or was the last; of a retry, what it reads again."""
     done: int = 0
     """Of these, how many are read."""
     wall_seconds: float = 0.0
     """Of the drivers, while partitions were read."""
     workers: int = 0
-    """At the end of what is told here."""
+    """Threads of workers that took tasks, at the end of what is told here."""
     most_workers: int = 0
     rate: float | None = None
     """Rows a second in the run that goes on, or was the last."""
@@ -76,6 +80,29 @@ class RunRecord(Totals):
     """Partitions, the slowest first."""
     cost: Cost = field(default_factory=lambda: cost_of(0.0, 0))
     """Of a run like all these in a cloud."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How the last run was asked to read: see `settings_of`."""
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Return what of a config, and of this machine, the numbers of a run depend on.
+
+    Each is named here, and none is an address, a path or an option of a cluster class: what may
+    hold a secret stays where it is.
+    """
+    source, limits, cluster = config.source, config.limits, config.cluster
+    return {
+        "transport": source.transport,
+        "cloud": source.cloud,
+        "concurrency": limits.concurrency,
+        "retries": limits.retries,
+        "object_seconds": limits.object_seconds,
+        "requests_per_second": limits.requests_per_second,
+        "partition_rows": limits.partition_rows,
+        "cluster": cluster.cluster_class or ("here" if cluster.address is None else "address"),
+        "harvest": version("harvest"),
+        "python": python_version(),
+    }
 
 
 def read_record(output: Output, plan: str) -> RunRecord | None:
@@ -102,14 +129,22 @@ class Recorder(Passing):
         Its identity.
     check
         Called before each writing; raises `OutputBusy` where the output is no longer ours.
+    settings
+        Of this run, by `settings_of`.
     """
 
     def __init__(
-        self, progress: Progress, output: Output, plan: str, check: Callable[[], None]
+        self,
+        progress: Progress,
+        output: Output,
+        plan: str,
+        check: Callable[[], None],
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(progress)
         self._output = output
         self._check = check
+        self._settings = dict(settings or {})
         now = _now()
         self._before = read_record(output, plan) or RunRecord(plan=plan, begun=now, told=now)
         self._meter = Meter(0, 0)
@@ -120,7 +155,8 @@ class Recorder(Passing):
     def begin(self, rows: int, done: int) -> None:
         """Pass it on, and write that reading begins."""
         self._meter = Meter(rows, done)
-        self._before = replace(self._before, runs=self._before.runs + 1, ended=None)
+        runs = self._before.runs + 1
+        self._before = replace(self._before, runs=runs, ended=None, settings=self._settings)
         super().begin(rows, done)
         self._write(self._told())
 
@@ -164,6 +200,7 @@ class Recorder(Passing):
             ended=now,
             ok=manifest["ok"],
             errors=manifest["errors"],
+            # a driver that was killed may have told less than it had sent
             requests=max(manifest["requests"], self._before.requests),
             bytes_read=max(manifest["bytes_read"], self._before.bytes_read),
             seconds_left=None,

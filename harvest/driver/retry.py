@@ -33,7 +33,6 @@ class Retry:
 
     parts: tuple[Part, ...]
     """By partition; of each its retryable rows."""
-    folder: str
     manifest: str
     """Version of the manifest that the new one follows."""
 
@@ -46,28 +45,28 @@ def find_retry(plan: Plan, output: Output) -> Retry:
     folder = f"{RETRIES}/{hashlib.sha256(content).hexdigest()[:16]}"
     listed = f"{folder}/rows.json"
     if not output.exists(listed):
-        rows = {file.instances: _retryable_rows(file, plan, output) for file in final_files(plan)}
-        write_json(output, listed, {str(k): v for found in rows.values() for k, v in found.items()})
+        rows = {
+            str(partition): numbers
+            for file in final_files(plan)
+            for partition, numbers in _retryable_rows(file, plan, output)
+        }
+        write_json(output, listed, rows)
     parts = tuple(
         Part(plan.identity, int(number), f"{folder}/{int(number):06d}.arrow", tuple(rows))
         for number, rows in read_json(output, listed).items()
     )
-    return Retry(parts, folder, manifest)
+    return Retry(parts, manifest)
 
 
-def _retryable_rows(file: FinalFile, plan: Plan, output: Output) -> dict[int, list[int]]:
-    """Return the numbers of the retryable rows of a file, within their partitions."""
+def _retryable_rows(file: FinalFile, plan: Plan, output: Output) -> Iterator[tuple[int, list[int]]]:
+    """Yield the partitions of a file that have retryable rows, with the numbers of these."""
     batches = read_parquet(output, file.instances, ["retryable"])
     retryable = pa.chunked_array([batch.column(0) for batch in batches], pa.bool_())
-    found: dict[int, list[int]] = {}
-    start = 0
-    for part in file.parts:
-        rows = plan.partitions[part.partition].rows
-        numbers = pc.indices_nonzero(pc.fill_null(retryable.slice(start, rows), False))
-        if len(numbers):
-            found[part.partition] = numbers.to_pylist()
-        start += rows
-    return found
+    for part, start in zip(file.parts, file.starts, strict=True):
+        rows = retryable.slice(start, plan.partitions[part.partition].rows)
+        numbers = pc.indices_nonzero(pc.fill_null(rows, False)).to_pylist()
+        if numbers:
+            yield part.partition, numbers
 
 
 def publish_retry(
@@ -91,16 +90,16 @@ def publish_retry(
     schema = columns.schema([*before.values(), *read_again])
     tables = Tables(plan, output, schema, lease)
     for file in files:
-        new = _replacements(file, plan, output, columns, schema, again)
+        numbers, rows = _replacements(file, output, columns, schema, again)
         same = before[file.instances].equals(tables.schema) and (
             columns.fixed is not None or is_same(output, committed[file.instances])
         )
-        if new is None and same:
+        if same and not rows.num_rows:
             kept = [name for name in COUNTED_COLUMNS if name in schema.names]
             tables.keep(file, committed, read_parquet(output, file.instances, kept))
         else:
             old = (conform(batch, schema) for batch in published_rows(file, output))
-            tables.write(file, _replaced(old, *new) if new else old)
+            tables.write(file, _replaced(old, numbers, rows))
     tables.commit(retry.manifest)
     output.remove(RETRIES)
     output.tidy()
@@ -108,25 +107,19 @@ def publish_retry(
 
 def _replacements(
     file: FinalFile,
-    plan: Plan,
     output: Output,
     columns: TableColumns,
     schema: pa.Schema,
     again: dict[int, Part],
-) -> tuple[pa.Array, pa.Table] | None:
+) -> tuple[pa.Array, pa.Table]:
     """Return the numbers of a file's rows that were read again, and these rows."""
     numbers: list[int] = []
     batches: list[pa.RecordBatch] = []
-    start = 0
-    for part in file.parts:
-        retried = again.get(part.partition)
-        if retried is not None and retried.rows is not None:
-            numbers += [start + row for row in retried.rows]
+    for part, start in zip(file.parts, file.starts, strict=True):
+        if retried := again.get(part.partition):
+            numbers += [start + row for row in retried.rows or ()]
             rows = take_part(output, retried, columns.fixed).to_batches()
             batches += [conform(batch, schema) for batch in rows]
-        start += plan.partitions[part.partition].rows
-    if not batches:
-        return None
     return pa.array(numbers, pa.int64()), pa.Table.from_batches(batches, schema)
 
 
@@ -139,9 +132,12 @@ def _replaced(
         stop = start + batch.num_rows
         inside = pc.and_(pc.greater_equal(numbers, start), pc.less(numbers, stop))
         here, new = pc.subtract(numbers.filter(inside), start).to_pylist(), rows.filter(inside)
+        start = stop
+        if not here:
+            yield batch
+            continue
         order = list(range(batch.num_rows))
         for offset, number in enumerate(here):
             order[number] = batch.num_rows + offset
         old = pa.Table.from_batches([batch]).replace_schema_metadata(None)
         yield from pa.concat_tables([old, new]).take(pa.array(order, pa.int64())).to_batches()
-        start = stop

@@ -5,7 +5,6 @@ All state that matters is in the output. A lease keeps a second driver from the 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +21,21 @@ from ..plan.planner import MOST_PARTITION_ROWS, make_plan
 from ..plan.stored import Plan, check_output
 from ..table.parts import Part, parts_folder
 from ..table.union import TableColumns
-from ..worker.partition import PartitionRead, ReadTask, partition_read, read_partition, read_task
+from ..worker.partition import (
+    PartitionRead,
+    ReadTask,
+    Totals,
+    partition_read,
+    read_partition,
+    read_task,
+)
 from .carry import Beside, can_carry, carry_over, join
 from .cluster import Cluster, Killed, open_cluster
 from .dask_report import check_report
 from .isolate import known_suspects, read_in_pieces
 from .progress import Progress
 from .publish import clear, publish
-from .record import Recorder
+from .record import Recorder, settings_of
 from .retry import find_retry, publish_retry
 
 SERIES_FOR_WORKERS: Final = 20_000
@@ -177,7 +183,9 @@ class _Run:
         self._lease = lease
         self._report = report
         self._plan = _planned(config, output, lease, progress)
-        self._progress = Recorder(progress, output, self._plan.identity, lease.check)
+        self._progress = Recorder(
+            progress, output, self._plan.identity, lease.check, settings_of(config)
+        )
         read = config.read
         self._columns = TableColumns(read.wanted, header=read.with_json, frames=read.with_frames)
 
@@ -247,17 +255,28 @@ class _Run:
             self._isolate(cluster, suspect)
 
     def _isolate(self, cluster: Cluster, part: Part) -> None:
+        told: list[PartitionRead] = []
+
         def read(piece: Part) -> bool:
             (result,) = self._results(cluster, [piece], alone=True)
             self._lease.check()
-            return not isinstance(result, Killed)
+            if isinstance(result, Killed):
+                return False
+            told.append(result)
+            return True
 
-        begun = time.monotonic()
         rows = self._plan.partitions[part.partition].rows
         self._progress.message(f"looking for what killed the workers of part {part.partition}")
         table = read_in_pieces(part, rows, self._output, self._columns, read)
-        seconds = time.monotonic() - begun
-        self._progress.partition(partition_read(part.partition, table, seconds))
+        spent = sum(told, Totals())
+        whole = replace(
+            partition_read(part.partition, table, spent.worker_seconds),
+            cpu_seconds=spent.cpu_seconds,
+            retries=spent.retries,
+            peak_bytes=spent.peak_bytes,
+            host=told[-1].host if told else "",
+        )
+        self._progress.partition(whole)
 
     def _results(
         self, cluster: Cluster, parts: Sequence[Part], *, alone: bool = False

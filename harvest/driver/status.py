@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from ..config import OutputConfig, output_of
 from ..errors import OutputError
 from ..meaning import Meaning
-from ..output import MANIFEST, open_output
+from ..output import MANIFEST, Output, open_output
 from ..output.documents import read_json
 from ..output.lease import LEASE
 from ..output.snapshots import newest
-from ..plan.stored import load_plan
+from ..plan.stored import Plan, load_plan
 from ..table.parts import parts_folder
 from .record import RunRecord, read_record
 
@@ -65,24 +65,30 @@ def read_status(location: str | OutputConfig) -> Status:
     plan = load_plan(output)
     if plan is None:
         raise OutputError(f"{output.location} holds no harvest: `harvest run CONFIG` begins one")
-    sample = plan.asked["cohort"].get("sample")
     told = read_record(output, plan.identity)
-    about = (sample, plan.missing, plan.surplus, told)
+    state, done = _progress(plan, output)
+    # what is committed counts; until then, what the driver told last
+    found = read_json(output, MANIFEST) if state == State.COMPLETE else vars(told) if told else {}
+    return Status(
+        output=output.location,
+        state=state,
+        rows=plan.rows,
+        done=done,
+        ok=found.get("ok"),
+        errors=found.get("errors"),
+        sample=plan.asked["cohort"].get("sample"),
+        missing=plan.missing,
+        surplus=plan.surplus,
+        run=told,
+    )
+
+
+def _progress(plan: Plan, output: Output) -> tuple[State, int]:
+    """Return the state, and how many rows of the plan were read."""
     if output.exists(MANIFEST):
-        manifest = read_json(output, MANIFEST)
-        return Status(
-            output.location,
-            State.COMPLETE,
-            plan.rows,
-            plan.rows,
-            manifest["ok"],
-            manifest["errors"],
-            *about,
-        )
+        return State.COMPLETE, plan.rows
     parts = set(output.names(parts_folder(plan.identity)))
     done = sum(p.rows for p in plan.partitions if plan.part(p.number).name in parts)
     # a lease that nobody renews any more looks the same: who runs again will tell
-    held = output.exists(LEASE)
-    state = State.RUNNING if held else State.UNFINISHED if parts else State.PLANNED
-    ok, errors = (told.ok, dict(told.errors)) if told else (None, None)
-    return Status(output.location, state, plan.rows, done, ok, errors, *about)
+    state = State.UNFINISHED if parts else State.PLANNED
+    return State.RUNNING if output.exists(LEASE) else state, done

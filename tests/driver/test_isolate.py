@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from harvest.driver import isolate
 from harvest.driver.isolate import PIECES, known_suspects, read_in_pieces
 from harvest.driver.record import RECORD
 from harvest.driver.runner import run
+from harvest.driver.status import read_status
 from harvest.errors import ExitCode, RunAgain
 from harvest.output import LocalOutput
 from harvest.table.arrow import PLAN_ROW, partition_name, write_arrow
@@ -276,6 +278,13 @@ def test_objects_that_kill_their_workers_are_rows(
     assert again == {key.rpartition("/")[2] for key in series.keys[10:]}
     assert (ended.ok, ended.errors) == (OBJECTS - 2, {"killed_worker": 2})
     assert ended.exit_code == ExitCode.TOO_MANY_ERRORS
+    told = read_status(ended.output).run
+    assert told is not None
+    # what the pieces took is told, and where
+    assert [slow.host for slow in told.slowest] == [socket.gethostname()]
+    assert 0 < told.slowest[0].seconds == told.worker_seconds
+    assert told.cpu_seconds > 0
+    assert told.peak_bytes > 0
 
     s3_gate.on_request = None
     other = config_of(lab, tmp_path / "in", series, s3_gate.url, address)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harvest.config import Config
 from harvest.driver import record
 from harvest.driver.progress import Progress
-from harvest.driver.record import RECORD, SLOWEST, Recorder, read_record
+from harvest.driver.record import RECORD, SLOWEST, Recorder, read_record, settings_of
 from harvest.driver.runner import run
 from harvest.driver.status import read_status
 from harvest.errors import OutputBusy, OutputError
@@ -19,6 +22,7 @@ from harvest.worker.partition import PartitionRead
 from tests import conftest
 from tests.faults.proxy import Gate
 from tests.lab import Lab
+from tests.support.clusters import QUEUE
 
 
 def part(number: int, **more: Any) -> PartitionRead:
@@ -116,6 +120,54 @@ def test_nothing_is_written_into_another_drivers_output(output: LocalOutput) -> 
     recorder.begin(10, 0)
     recorder.end()
     assert not output.exists(RECORD)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "told"),
+    [
+        ({"workers": 3}, "here"),
+        ({"address": "tcp://127.0.0.1:1/SECRET"}, "address"),
+        (
+            {
+                "class": QUEUE,
+                "scale": {"workers": 1},
+                "options": {"job_extra_directives": ["--account=SECRET"]},
+                "no_workers_seconds": 9,
+            },
+            QUEUE,
+        ),
+    ],
+)
+def test_how_a_run_was_asked(output: LocalOutput, cluster: dict[str, Any], told: str) -> None:
+    """What explains its numbers is kept, by a list of names, and nothing that may be secret."""
+    config = Config.model_validate(
+        {
+            "cohort": {"prefix": "s3://SECRET/", "sample": 7},
+            "source": {"endpoint": "https://SECRET.example.org", "region": "SECRET"},
+            "read": {"profile": "core"},
+            "limits": {"concurrency": 5, "requests_per_second": 9.5},
+            "output": {"url": "s3://SECRET/out", "endpoint": "https://SECRET.example.org"},
+            "cluster": cluster,
+        }
+    )
+    Recorder(Progress(), output, "p", held, settings_of(config)).begin(10, 0)
+    content = output.read(RECORD)
+    assert b"SECRET" not in content
+    assert json.loads(content)["settings"] == {
+        "transport": "obstore",
+        "cloud": "aws",
+        "concurrency": 5,
+        "retries": 5,
+        "object_seconds": 120,
+        "requests_per_second": 9.5,
+        "partition_rows": None,
+        "cluster": told,
+        "harvest": version("harvest"),
+        "python": platform.python_version(),
+    }
+    found = read_record(output, "p")
+    assert found is not None
+    assert found.settings["cluster"] == told
 
 
 def test_a_whole_run(lab: Lab, tmp_path: Path, scheduler: str, s3_gate: Gate) -> None:
