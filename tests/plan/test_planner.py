@@ -15,6 +15,7 @@ import pytest
 from harvest.config import Config, parse_config
 from harvest.errors import HarvestError, OutputError, StoreUnavailable
 from harvest.output import LocalOutput, Output, open_output
+from harvest.plan import listing_tasks
 from harvest.plan import planner as planning
 from harvest.plan.listing import ListedSeries, ListingTask
 from harvest.plan.planner import make_plan
@@ -130,7 +131,7 @@ def test_shards_agree_with_series(
     transport: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(planning, "LEAST_SERIES_FOR_SHARDS", 1)
+    monkeypatch.setattr(listing_tasks, "LEAST_SERIES_FOR_SHARDS", 1)
     tasks: list[ListingTask] = []
 
     def mapper(
@@ -151,7 +152,7 @@ def test_shards_agree_with_series(
 def test_a_small_part_of_a_bucket_is_listed_by_series(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "LEAST_SERIES_FOR_SHARDS", 1)
+    monkeypatch.setattr(listing_tasks, "LEAST_SERIES_FOR_SHARDS", 1)
     seen: list[str | None] = []
 
     def mapper(
@@ -310,7 +311,7 @@ def test_a_listing_survives_a_fault(
 ) -> None:
     monkeypatch.setattr("harvest.store.patience.FIRST_BACKOFF_SECONDS", 0.01)
     if shards:
-        monkeypatch.setattr(planning, "LEAST_SERIES_FOR_SHARDS", 1)
+        monkeypatch.setattr(listing_tasks, "LEAST_SERIES_FOR_SHARDS", 1)
     content = lab_config(lab, tmp_path / "out").model_dump()
     content["source"] = {"endpoint": s3_gate.url, "transport": transport}
     s3_gate.faults.extend([lambda answer: answer] * 3 + [conftest.status(503)])
@@ -576,9 +577,3 @@ def test_an_output_with_something_else_is_refused(lab: Lab, tmp_path: Path, stra
     with pytest.raises(OutputError, match="holds something else"):
         check_output(open_output(config.output.url), config)
     assert path.read_text() == "mine"
-
-
-def test_kinds_are_what_an_index_tells() -> None:
-    batch = pa.table({"collection_id": ["a", None, "c"], "Modality": ["CT", "MR", None]})
-    assert planning._kinds(batch) == ["a CT", None, None]
-    assert planning._kinds(batch.drop_columns(["collection_id"])) == [None] * 3
