@@ -33,6 +33,7 @@ PLACES = {
         "harvest.plan.sizing",
     },
     "duckdb": {
+        "harvest.cohort.index_connection",
         "harvest.cohort.resolve",
         "harvest.cohort.manifest",
         "harvest.audit.sandbox",

@@ -21,6 +21,8 @@ ELSEWHERE: Final = {
     "frames/basic": "frames/test_tables",
     "frames/entries": "frames/test_tables",
     "frames/extended": "frames/test_tables",
+    # the index, for who selects from it
+    "cohort/index_connection": "cohort/test_resolve",
     # who asks, and the files that are asked
     "views/output_files": "views/test_queries",
     "views/uses": "views/test_attribute_use",

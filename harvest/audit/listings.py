@@ -15,7 +15,7 @@ from ..config import Config, SourceConfig, source_config
 from ..errors import ConfigError
 from ..output import Output, snapshots
 from ..plan.listing import ListedSeries
-from ..plan.planner import list_series
+from ..plan.listing_tasks import list_series
 from ..table.parquet import parquet_file
 
 LISTINGS: Final = pa.schema(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..errors import CohortError
 
 MAIN_TABLE = "index"
 """idc-index calls the file idc_index by this name in SQL."""
+PRIOR_TABLE = "prior_versions_index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def check_release(wanted: int | None) -> None:
         )
 
 
-def known_tables() -> dict[str, str]:
+@lru_cache(maxsize=1)
+def known_tables() -> Mapping[str, str]:
     """Map the names that cohort SQL may use to idc-index-data's names."""
     return {
         (MAIN_TABLE if name == "idc_index" else name): name
@@ -93,15 +96,13 @@ def known_tables() -> dict[str, str]:
     }
 
 
-def table_files(tables: Iterable[str], main: Path | None, *, fetch: bool) -> dict[str, Path]:
+def table_files(tables: Iterable[str], *, fetch: bool) -> dict[str, Path]:
     """Find the Parquet files of index tables.
 
     Parameters
     ----------
     tables
         Names as cohort SQL uses them.
-    main
-        Another file for the table ``index``; None for the packaged one.
     fetch
         Whether to download what is neither bundled nor cached.
 
@@ -110,12 +111,10 @@ def table_files(tables: Iterable[str], main: Path | None, *, fetch: bool) -> dic
     CohortError
         A table has to be downloaded and may not be, or could not be.
     """
-    return {table: _file(table, main, fetch=fetch) for table in tables}
+    return {table: _file(table, fetch=fetch) for table in tables}
 
 
-def _file(table: str, main: Path | None, *, fetch: bool) -> Path:
-    if table == MAIN_TABLE and main is not None:
-        return main
+def _file(table: str, *, fetch: bool) -> Path:
     name = known_tables()[table]
     bundled = idc_index_data.INDEX_METADATA[name]["parquet_filepath"]
     if bundled is not None:
@@ -130,11 +129,15 @@ def _file(table: str, main: Path | None, *, fetch: bool) -> Path:
         )
     _download(name)
     if not cached.is_file():
-        raise CohortError(
-            f"the index table {table} could not be downloaded from IDC's release assets: "
-            "check the network, then run the same command again"
-        )
+        raise _not_downloaded(name, "IDC's release assets were not to be had")
     return cached
+
+
+def _not_downloaded(name: str, reason: str) -> CohortError:
+    return CohortError(
+        f"the index table {name} could not be downloaded ({reason}): "
+        "check the network, then run the same command again"
+    )
 
 
 def _cache_folder() -> Path:
@@ -152,7 +155,4 @@ def _download(name: str) -> None:
     try:
         IDCClient().fetch_index(name)  # type: ignore[no-untyped-call]
     except requests.RequestException as error:
-        raise CohortError(
-            f"the index table {name} could not be downloaded ({type(error).__name__}): "
-            "check the network, then run the same command again"
-        ) from None
+        raise _not_downloaded(name, type(error).__name__) from None

@@ -1,15 +1,9 @@
-"""Which objects a config means: a cohort of series, of single URLs, or of a prefix.
-
-SQL of a config is code from outside: it runs in a DuckDB that can read the index tables and
-nothing else, neither other files nor the network, and that can write nowhere.
-"""
+"""Which objects a config means: a cohort of series, of single URLs, or of a prefix."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import duckdb
@@ -18,9 +12,10 @@ import pyarrow.compute as pc
 
 from ..config import CohortConfig, SourceConfig
 from ..errors import CohortError
-from ..sql import file_literal, first_lines, quoted
+from ..sql import quoted
 from ..urls import ObjectUrl, gcs_bucket_sql, idc_uuids, parse_url
 from . import idc_index
+from .index_connection import index_connection, selected
 from .manifest import SERIES_KEYS, parsed_location, read_manifest
 
 COMPRESSED: Final = r"\b1\.2\.840\.10008\.1\.2\.[458]\b"
@@ -214,14 +209,14 @@ def resolve_cohort(cohort: CohortConfig, source: SourceConfig, *, offline: bool 
     """
     idc_index.check_release(cohort.idc_version)
     if cohort.prefix is not None:
-        connection = _index_connection(cohort, "", offline=offline)
+        connection = index_connection(cohort, "", offline=offline)
         return PrefixCohort(_prefix(cohort.prefix), _known(connection, ()))
     if cohort.sql is not None:
-        connection = _index_connection(cohort, cohort.sql, offline=offline)
-        return _picked(connection, _selected(connection, cohort.sql), source.cloud)
+        connection = index_connection(cohort, cohort.sql, offline=offline)
+        return _picked(connection, selected(connection, cohort.sql), source.cloud)
     assert cohort.manifest is not None
     named = read_manifest(cohort.manifest, source, offline=offline)
-    connection = _index_connection(cohort, "", offline=offline)
+    connection = index_connection(cohort, "", offline=offline)
     if isinstance(named, pa.Table):
         return _picked(connection, named, source.cloud)
     _check_urls(named, cohort, source)
@@ -250,95 +245,6 @@ def _check_urls(urls: Sequence[ObjectUrl], cohort: CohortConfig, source: SourceC
         )
 
 
-def _selected(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """Run the cohort's SQL; return its columns that name series."""
-    _check_select(sql)
-    try:
-        found = connection.execute(sql).to_arrow_table()
-    except duckdb.Error as error:
-        raise CohortError(f"cohort.sql fails: {first_lines(error)}{_hint(error)}") from None
-    return found
-
-
-def _check_select(sql: str) -> None:
-    try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise CohortError(f"cohort.sql is no SQL: {first_lines(error)}") from None
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise CohortError("cohort.sql must be exactly one SELECT")
-
-
-def _hint(error: duckdb.Error) -> str:
-    if isinstance(error, duckdb.PermissionException):
-        return " (it can read the index tables and nothing else)"
-    if isinstance(error, duckdb.CatalogException):
-        return f" (the tables are {', '.join(sorted(idc_index.known_tables()))})"
-    return ""
-
-
-def _index_connection(
-    cohort: CohortConfig, sql: str, *, offline: bool
-) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB that sees the index tables that `sql` names, and can reach nothing else."""
-    main = None
-    if cohort.index is not None:
-        main = Path(cohort.index)
-        if not main.is_file():
-            raise CohortError(f"cohort.index {cohort.index} is not there")
-    words = {word.lower() for word in re.findall(r"\w+", sql)}
-    named = [table for table in idc_index.known_tables() if table in words]
-    wanted = dict.fromkeys((idc_index.MAIN_TABLE, "prior_versions_index", *named))
-    files = idc_index.table_files(wanted, main, fetch=not offline)
-    connection = duckdb.connect()
-    literals = {table: file_literal(path.absolute()) for table, path in files.items()}
-    paths = {*literals.values(), *(quoted(path.absolute()) for path in files.values())}
-    connection.execute(f"SET allowed_paths = [{', '.join(sorted(paths))}]")
-    try:
-        for table, literal in literals.items():
-            connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({literal})')
-        connection.execute(_all_series(connection))
-    except duckdb.Error as error:
-        raise CohortError(f"the index cannot be read: {first_lines(error)}") from None
-    # python variables are tables to DuckDB unless told otherwise
-    connection.execute("SET python_enable_replacements = false")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
-_INDEX_COLUMNS = frozenset(
-    {
-        "SeriesInstanceUID",
-        "crdc_series_uuid",
-        "aws_bucket",
-        "instanceCount",
-        "series_size_MB",
-        "Modality",
-        "TransferSyntaxUID",
-    }
-)
-
-
-def _all_series(connection: duckdb.DuckDBPyConnection) -> str:
-    """Write the view of current and prior series, with the columns of the current index."""
-    columns = {row[0] for row in connection.execute('DESCRIBE "index"').fetchall()}
-    lacking = _INDEX_COLUMNS - columns
-    if lacking:
-        raise CohortError(f"cohort.index lacks IDC's columns {', '.join(sorted(lacking))}")
-    prior = connection.execute("DESCRIBE prior_versions_index").fetchall()
-    extra = ", ".join(row[0] for row in prior if row[0] not in columns)
-    return f"""
-        CREATE VIEW all_series AS
-        SELECT *, true AS is_current FROM "index"
-        UNION ALL BY NAME
-        -- a prior version has a row for each range of releases that had it
-        SELECT DISTINCT ON (crdc_series_uuid) * EXCLUDE ({extra}), false AS is_current
-        FROM prior_versions_index ANTI JOIN "index" USING (crdc_series_uuid)
-        ORDER BY crdc_series_uuid
-    """
-
-
 def _picked(connection: duckdb.DuckDBPyConnection, found: pa.Table, cloud: str) -> SeriesCohort:
     """Narrow the index to the series that SQL or a manifest named.
 
@@ -364,20 +270,20 @@ def _picked(connection: duckdb.DuckDBPyConnection, found: pa.Table, cloud: str) 
     if not named.num_rows:
         raise CohortError("the cohort has no series: check the conditions of its SQL or manifest")
     connection.register("named", named)
-    current = "is_current AND" if key == "SeriesInstanceUID" else ""
+    condition = "is_current" if key == "SeriesInstanceUID" else "true"
     connection.execute(
         f"""
         CREATE TEMP TABLE picked AS
         SELECT crdc_series_uuid, any_value(cloud) AS cloud, any_value({key}) AS named_by
-        FROM all_series JOIN named USING ({key}) WHERE {current} true GROUP BY 1
+        FROM all_series JOIN named USING ({key}) WHERE {condition} GROUP BY 1
         """
     )
-    _check_known(connection, key, current)
+    _check_known(connection, key, condition)
     connection.unregister("named")
     return SeriesCohort(connection)
 
 
-def _check_known(connection: duckdb.DuckDBPyConnection, key: str, current: str) -> None:
+def _check_known(connection: duckdb.DuckDBPyConnection, key: str, condition: str) -> None:
     """Refuse series that the index lacks: a cohort that silently shrinks is a wrong one."""
     counts = connection.execute(
         f"""
@@ -390,7 +296,7 @@ def _check_known(connection: duckdb.DuckDBPyConnection, key: str, current: str) 
     unknown = connection.execute(
         f"""
         SELECT DISTINCT {key}, {key} IN (SELECT {key} FROM all_series)
-        FROM named ANTI JOIN (SELECT {key} FROM all_series WHERE {current} true) USING ({key})
+        FROM named ANTI JOIN (SELECT {key} FROM all_series WHERE {condition}) USING ({key})
         ORDER BY 1
         """
     ).fetchall()

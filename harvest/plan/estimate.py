@@ -31,7 +31,6 @@ EXPECTED_HEADER_BYTES: Final = {
     "US": 5_000,
 }
 _ANY_HEADER_BYTES: Final = 30_000
-KEYS_PER_LIST: Final = 1_000
 SECONDS_OF_CPU_PER_OBJECT: Final = 0.0005
 """From listing to Parquet, on one core, as `make bench` measures it, rounded up."""
 _BYTES_PER_HEADER: Final[dict[FramesWanted, float]] = {
@@ -98,6 +97,23 @@ def frames_cost(size: float | None, frames: FramesWanted) -> float:
     return (size or 0) / _BYTES_PER_HEADER[frames]
 
 
+def expected_instances(totals: Iterable[ModalityTotal], sample: int | None) -> int:
+    """Return how many objects of a cohort are read, by the index.
+
+    Parameters
+    ----------
+    totals
+        Of the cohort.
+    sample
+        The most of each series; None for all.
+    """
+    return sum(_read_of(total, sample) for total in totals)
+
+
+def _read_of(total: ModalityTotal, sample: int | None) -> int:
+    return total.instances if sample is None else min(total.instances, total.series * sample)
+
+
 def estimate_cohort(
     totals: Iterable[ModalityTotal], list_requests: int, config: Config
 ) -> Estimate:
@@ -115,7 +131,7 @@ def estimate_cohort(
     sample = config.cohort.sample
     series = instances = object_bytes = read_requests = bytes_read = compressed_bytes = 0
     for total in totals:
-        read = total.instances if sample is None else min(total.instances, total.series * sample)
+        read = _read_of(total, sample)
         header = expected_header_bytes(total.modality)
         series += total.series
         instances += read

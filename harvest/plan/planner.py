@@ -9,17 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from typing import Final, TypeVar
+from typing import Final
 
 import pyarrow as pa
 
 from ..cohort.resolve import (
     COMPRESSED,
-    BucketShare,
     Cohort,
     PrefixCohort,
     SeriesCohort,
@@ -34,35 +32,16 @@ from ..store.protocol import Listed
 from ..table.arrow import PLAN_ROW, SERIES_PLAN, partition_name, write_arrow
 from ..table.parquet import ROWS_PER_FILE, ROWS_PER_LONG_FILE
 from ..table.schema import FORMAT_VERSION
-from ..urls import ObjectUrl
-from .estimate import KEYS_PER_LIST, Estimate, estimate_cohort, frames_cost, object_cost
-from .listing import (
-    ListedSeries,
-    ListingTask,
-    SeriesPrefix,
-    list_prefix,
-    list_task,
-    plan_row,
-    sampled,
-)
+from .estimate import Estimate, estimate_cohort, expected_instances, frames_cost, object_cost
+from .listing import ListedSeries, ListingTask, list_prefix, plan_row, sampled
+from .listing_tasks import SERIES_PER_TASK, Mapper, list_requests, list_series
 from .sizing import expected_workers
 from .stored import PLAN_FILE, Difference, Partition, Plan, asked
 
-SERIES_PER_TASK: Final = 500
 MOST_PARTITION_ROWS: Final = 2_000
 LEAST_PARTITION_ROWS: Final = 64
 PARTITIONS_PER_WORKER: Final = 4
-SHARD_CHARACTERS: Final = 2
-"""Of a key: a bucket that is listed through is listed in 256 shards."""
-LEAST_SERIES_FOR_SHARDS: Final = 10_000
-SHARE_FOR_SHARDS: Final = 0.5
-"""Listing a whole bucket costs less than its series' prefixes from about this share on."""
 SHOWN_DIFFERENCES: Final = 100
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Mapper = Callable[[Callable[[Task], Result], Iterable[Task]], Iterator[Result]]
-"""Applies a function to tasks, here or on workers; results come in the order of the tasks."""
 
 
 def dry_run(config: Config) -> Estimate:
@@ -79,24 +58,7 @@ def dry_run(config: Config) -> Estimate:
             "a dry run counts series of the index; this cohort must be listed: "
             "use `harvest plan` without --dry-run"
         )
-    return _estimate(cohort, config)
-
-
-def _estimate(cohort: SeriesCohort, config: Config) -> Estimate:
-    requests = sum(_list_requests(share) for share in cohort.buckets())
-    return estimate_cohort(cohort.totals(), requests, config)
-
-
-def _list_requests(share: BucketShare) -> int:
-    if _by_shards(share):
-        return 16**SHARD_CHARACTERS + share.current_instances // KEYS_PER_LIST
-    return share.series + share.instances // KEYS_PER_LIST
-
-
-def _by_shards(share: BucketShare) -> bool:
-    """Decide whether a bucket is listed through, and not by the cohort's series."""
-    large = share.current_series >= LEAST_SERIES_FOR_SHARDS
-    return large and share.series > SHARE_FOR_SHARDS * share.current_series
+    return estimate_cohort(cohort.totals(), list_requests(cohort.buckets()), config)
 
 
 def make_plan(
@@ -132,15 +94,7 @@ def make_plan(
     output.remove(PLAN)
     planner = _Planner(output, check, config.read)
     try:
-        _list_cohort(planner, cohort, config, mapper)
-        planner.cut()
-        if not planner.rows:
-            raise HarvestError(
-                "the cohort has no objects: its series were found in the index, but nothing "
-                "under their prefixes; check source.endpoint and source.cloud"
-                if isinstance(cohort, SeriesCohort)
-                else "the cohort has no objects: check cohort.prefix or cohort.manifest"
-            )
+        _fill(planner, cohort, config, mapper)
         check()
     except BaseException:
         check()  # what is there may be another harvest's by now: then this raises again
@@ -159,16 +113,31 @@ def _partition_rows(instances: int, config: Config) -> int:
     return max(LEAST_PARTITION_ROWS, min(MOST_PARTITION_ROWS, share))
 
 
-def _list_cohort(
+def _fill(
     planner: _Planner,
     cohort: Cohort,
     config: Config,
     mapper: Mapper[ListingTask, ListedSeries],
 ) -> None:
+    """List the cohort into partitions; raises `HarvestError` where it has no objects."""
     if isinstance(cohort, SeriesCohort):
-        planner.partition_cost = _partition_rows(_estimate(cohort, config).instances, config)
+        expected = expected_instances(cohort.totals(), config.cohort.sample)
+        planner.partition_cost = _partition_rows(expected, config)
         planner.add_series(cohort.schema(), list_series(cohort, config, mapper))
-        return
+        hint = (
+            "its series were found in the index, but nothing under their prefixes; "
+            "check source.endpoint and source.cloud"
+        )
+    else:
+        _add_objects(planner, cohort, config)
+        hint = "check cohort.prefix or cohort.manifest"
+    planner.cut()
+    if not planner.rows:
+        raise HarvestError(f"the cohort has no objects: {hint}")
+
+
+def _add_objects(planner: _Planner, cohort: UrlCohort | PrefixCohort, config: Config) -> None:
+    """Add single objects, or those below a prefix, with what the index knows of them."""
     planner.add_series(cohort.known.schema(), _unlisted(cohort.known))
     if isinstance(cohort, UrlCohort):
         rows = [plan_row(url) for url in cohort.urls]
@@ -192,100 +161,10 @@ def _prefix_rows(cohort: PrefixCohort, config: Config) -> list[dict[str, object]
     return sorted(rows, key=lambda row: str(row["url"]))
 
 
-def list_series(
-    cohort: SeriesCohort, config: Config, mapper: Mapper[ListingTask, ListedSeries]
-) -> Iterator[tuple[pa.RecordBatch, ListedSeries]]:
-    """List the series of a cohort; yield the index's rows with what was found of them."""
-    in_flight: deque[pa.RecordBatch] = deque()
-
-    def tasks() -> Iterator[ListingTask]:
-        for batch, task in _listing_tasks(cohort, config):
-            in_flight.append(batch)
-            yield task
-
-    for listed in mapper(list_task, tasks()):
-        yield in_flight.popleft(), listed
-
-
 def _unlisted(known: SeriesCohort) -> Iterator[tuple[pa.RecordBatch, None]]:
     # a cohort without any would cost a look through the whole index
     for batch, _ in known.batches(SERIES_PER_TASK) if known.count() else ():
         yield batch, None
-
-
-def _listing_tasks(
-    cohort: SeriesCohort, config: Config
-) -> Iterator[tuple[pa.RecordBatch, ListingTask]]:
-    """Cut the series into tasks: some hundred prefixes each, or one shard of a bucket."""
-    through = {share.aws_bucket for share in cohort.buckets() if _by_shards(share)}
-    for pieces in _together(_pieces(cohort, through)):
-        shard = pieces[0][0]
-        batch = pa.Table.from_batches([batch for _, batch, _ in pieces]).combine_chunks()
-        urls = [url for _, _, found in pieces for url in found]
-        task = ListingTask(
-            _series_prefixes(batch, urls),
-            config.source,
-            config.cohort.sample,
-            shard[1] if shard else None,
-        )
-        yield batch.to_batches()[0], task
-
-
-Shard = tuple[str, str]
-"""A bucket as the index names it, and the first characters of the keys."""
-
-
-Piece = tuple[Shard | None, pa.RecordBatch, list[ObjectUrl]]
-"""Series of one shard, or of no shard: rows of the index, and their prefixes."""
-
-
-def _together(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Put the pieces of one shard together; those of no shard stay alone."""
-    waiting: list[Piece] = []
-    for piece in pieces:
-        if waiting and (piece[0] is None or piece[0] != waiting[0][0]):
-            yield waiting
-            waiting = []
-        waiting.append(piece)
-    if waiting:
-        yield waiting
-
-
-def _pieces(cohort: SeriesCohort, through: set[str]) -> Iterator[Piece]:
-    """Cut the cohort's batches where a bucket, or a shard of one, ends."""
-    for batch, urls in cohort.batches(SERIES_PER_TASK):
-        buckets = batch.column("aws_bucket").to_pylist()
-        shards = [
-            (bucket, url.key[:SHARD_CHARACTERS]) if bucket in through else None
-            for bucket, url in zip(buckets, urls, strict=True)
-        ]
-        start = 0
-        for shard, group in groupby(shards):
-            stop = start + len(list(group))
-            yield shard, batch.slice(start, stop - start), urls[start:stop]
-            start = stop
-
-
-def _series_prefixes(batch: pa.Table, urls: Sequence[ObjectUrl]) -> tuple[SeriesPrefix, ...]:
-    uuids = batch.column("crdc_series_uuid").to_pylist()
-    uids = batch.column("SeriesInstanceUID").to_pylist()
-    counts = batch.column("instanceCount").to_pylist()
-    return tuple(map(SeriesPrefix, urls, uuids, uids, counts, _kinds(batch)))
-
-
-def _kinds(batch: pa.Table) -> list[str | None]:
-    """Name collection and modality of each series; None where an index does not tell both."""
-    if "collection_id" not in batch.column_names:
-        return [None] * batch.num_rows
-    known = zip(
-        batch.column("collection_id").to_pylist(),
-        batch.column("Modality").to_pylist(),
-        strict=True,
-    )
-    return [
-        f"{collection} {modality}" if collection and modality else None
-        for collection, modality in known
-    ]
 
 
 def _costs(batch: pa.RecordBatch, read: ReadConfig) -> list[float]:

@@ -265,7 +265,7 @@ def test_prior_versions_are_carried_into_the_next_release(
 
 def _prior_series() -> dict[str, str]:
     """Return a series of IDC's prior versions in the bucket that the lab has."""
-    path = table_files(["prior_versions_index"], None, fetch=False)["prior_versions_index"]
+    path = table_files(["prior_versions_index"], fetch=False)["prior_versions_index"]
     (found,) = table(
         f"SELECT SeriesInstanceUID, crdc_series_uuid FROM '{path}'"
         " WHERE aws_bucket = 'idc-open-data' ORDER BY ALL LIMIT 1"

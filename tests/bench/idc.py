@@ -151,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.idc", description=__doc__)
     parser.add_argument("results", nargs="?", type=Path, default=FILE)
     options = parser.parse_args()
-    index = table_files([MAIN_TABLE], None, fetch=False)[MAIN_TABLE]
+    index = table_files([MAIN_TABLE], fetch=False)[MAIN_TABLE]
     print(markdown(groups(index), measured(load(options.results))))
     print(f"\nIDC v{installed_release()}. {FORMULA}")
 

@@ -18,15 +18,9 @@ def test_tables_have_the_names_of_idc_index() -> None:
 
 def test_bundled_tables_need_no_network() -> None:
     tables = ["index", "prior_versions_index", "collections_index", "analysis_results_index"]
-    found = idc_index.table_files(tables, None, fetch=False)
+    found = idc_index.table_files(tables, fetch=False)
     assert list(found) == tables
     assert all(path.read_bytes()[:4] == b"PAR1" for path in found.values())
-
-
-def test_the_main_table_may_be_another_file(tmp_path: Path) -> None:
-    assert idc_index.table_files(["index"], tmp_path / "x", fetch=False) == {
-        "index": tmp_path / "x"
-    }
 
 
 def test_what_is_neither_bundled_nor_cached(
@@ -34,9 +28,9 @@ def test_what_is_neither_bundled_nor_cached(
 ) -> None:
     monkeypatch.setattr(idc_index, "_cache_folder", lambda: tmp_path)
     with pytest.raises(CohortError, match=r"ct_index .* without --dry-run"):
-        idc_index.table_files(["ct_index"], None, fetch=False)
+        idc_index.table_files(["ct_index"], fetch=False)
     (tmp_path / "ct_index.parquet").write_bytes(b"cached")
-    found = idc_index.table_files(["ct_index"], None, fetch=True)
+    found = idc_index.table_files(["ct_index"], fetch=True)
     assert found == {"ct_index": tmp_path / "ct_index.parquet"}
 
 

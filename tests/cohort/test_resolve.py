@@ -110,11 +110,9 @@ def test_prior_versions_by_uuid_only() -> None:
     (row,) = conftest.table(
         f"""SELECT p.crdc_series_uuid AS old, i.crdc_series_uuid AS new, SeriesInstanceUID AS uid
             FROM '{
-            idc_index.table_files(["prior_versions_index"], None, fetch=False)[
-                "prior_versions_index"
-            ]
+            idc_index.table_files(["prior_versions_index"], fetch=False)["prior_versions_index"]
         }' p
-            JOIN '{idc_index.table_files(["index"], None, fetch=False)["index"]}' i
+            JOIN '{idc_index.table_files(["index"], fetch=False)["index"]}' i
             USING (SeriesInstanceUID) ORDER BY 1 LIMIT 1"""
     )
     old = resolved(None, sql=f"SELECT '{row['old']}' AS crdc_series_uuid")

@@ -28,6 +28,7 @@ from harvest.driver.progress import Progress
 from harvest.driver.runner import Outcome, run
 from harvest.errors import ExitCode, HarvestError, OutputError, RunAgain, StoreUnavailable
 from harvest.output import Output, open_output
+from harvest.plan import listing_tasks
 from harvest.plan import planner as planning
 from harvest.plan.planner import make_plan
 from harvest.plan.stored import load_plan
@@ -344,7 +345,7 @@ def test_listed_by_the_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runner, "SERIES_FOR_WORKERS", 0)
-    monkeypatch.setattr(planning, "SERIES_PER_TASK", 2)
+    monkeypatch.setattr(listing_tasks, "SERIES_PER_TASK", 2)
     config = lab_config(lab, tmp_path / "out", scheduler)
     assert run(config).rows == generated[1].rows
     mine = load_plan(open_output(config.output.url))

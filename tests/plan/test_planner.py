@@ -15,6 +15,7 @@ import pytest
 from harvest.config import Config
 from harvest.errors import HarvestError, StoreUnavailable
 from harvest.output import open_output
+from harvest.plan import listing_tasks
 from harvest.plan import planner as planning
 from harvest.plan.listing import ListedSeries, ListingTask
 from harvest.plan.planner import make_plan
@@ -99,7 +100,7 @@ def test_shards_agree_with_series(
     transport: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(planning, "LEAST_SERIES_FOR_SHARDS", 1)
+    monkeypatch.setattr(listing_tasks, "LEAST_SERIES_FOR_SHARDS", 1)
     tasks: list[ListingTask] = []
 
     def mapper(
@@ -120,7 +121,7 @@ def test_shards_agree_with_series(
 def test_a_small_part_of_a_bucket_is_listed_by_series(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "LEAST_SERIES_FOR_SHARDS", 1)
+    monkeypatch.setattr(listing_tasks, "LEAST_SERIES_FOR_SHARDS", 1)
     seen: list[str | None] = []
 
     def mapper(
@@ -235,7 +236,7 @@ def test_a_listing_survives_a_fault(
 ) -> None:
     monkeypatch.setattr("harvest.store.patience.FIRST_BACKOFF_SECONDS", 0.01)
     if shards:
-        monkeypatch.setattr(planning, "LEAST_SERIES_FOR_SHARDS", 1)
+        monkeypatch.setattr(listing_tasks, "LEAST_SERIES_FOR_SHARDS", 1)
     content = lab_config(lab, tmp_path / "out").model_dump()
     content["source"] = {"endpoint": s3_gate.url, "transport": transport}
     s3_gate.faults.extend([lambda answer: answer] * 3 + [conftest.status(503)])
@@ -460,9 +461,3 @@ def test_single_urls_are_sorted_and_unique_and_not_listed(
     known = [row for row in rows if row.url != other]
     assert {row.crdc_series_uuid for row in known} == {series.crdc_series_uuid}
     assert {row.size for row in rows} == {None}
-
-
-def test_kinds_are_what_an_index_tells() -> None:
-    batch = pa.table({"collection_id": ["a", None, "c"], "Modality": ["CT", "MR", None]})
-    assert planning._kinds(batch) == ["a CT", None, None]
-    assert planning._kinds(batch.drop_columns(["collection_id"])) == [None] * 3
