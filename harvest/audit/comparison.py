@@ -65,14 +65,17 @@ class Comparison:
         """Make ``pairs``: of every instance that is not just the same, its URLs."""
         for side, columns in (("old", self._old), ("new", self._new)):
             self._make_keys(side, columns)
+        for side, other in (("old", "new"), ("new", "old")):
+            self._number_copies(side, other)
         self._sandbox.execute(
             """
             CREATE TEMP TABLE pairs AS
             SELECT o.url AS old_url, n.url AS new_url,
                    o.digest IS DISTINCT FROM n.digest AS differs,
                    CASE WHEN o.url IS NULL THEN 'added' WHEN n.url IS NULL THEN 'removed'
-                        WHEN o.url = n.url AND (o.size IS DISTINCT FROM n.size
-                                                OR o.etag IS DISTINCT FROM n.etag) THEN 'revised'
+                        -- unknown is no other; what has a UUID is the same wherever that is
+                        WHEN o.url = n.url AND (o.size <> n.size OR (identity = o.url
+                                                AND o.etag <> n.etag)) THEN 'revised'
                         WHEN o.digest <> n.digest THEN 'changed' ELSE 'moved' END AS change
             FROM old_keys o FULL JOIN new_keys n USING (identity, nth)
             WHERE change <> 'moved' OR o.url <> n.url
@@ -82,10 +85,7 @@ class Comparison:
             self._pair_versions()
 
     def _make_keys(self, side: str, columns: Mapping[str, str]) -> None:
-        """Make ``<side>_keys``: what every instance is known by, and a hash of its values.
-
-        Versions of one series may share an instance: then its copies are told apart by their order.
-        """
+        """Make ``<side>_keys``: what every instance is known by, and a hash of its values."""
         values = ", ".join(self._value(name, columns[name]) for name in self._compared)
         self._sandbox.execute(
             f"""
@@ -95,11 +95,19 @@ class Comparison:
             FROM {side}.instances
             """
         )
-        # a window over all rows would carry them all with it
+
+    def _number_copies(self, side: str, other: str) -> None:
+        """Tell copies apart: versions of one series may share an instance.
+
+        Those at a URL of the other side come first on both, in one order: each is paired with
+        itself, and what is left over has come or gone.
+        """
         self._sandbox.execute(
             f"""
             UPDATE {side}_keys k SET nth = c.nth
-            FROM (SELECT url, row_number() OVER (PARTITION BY identity ORDER BY url) AS nth
+            FROM (SELECT url, row_number() OVER (
+                      PARTITION BY identity
+                      ORDER BY url NOT IN (SELECT url FROM {other}_keys), url) AS nth
                   FROM {side}_keys SEMI JOIN (SELECT identity FROM {side}_keys GROUP BY identity
                                               HAVING count(*) > 1) USING (identity)) c
             WHERE k.url = c.url AND c.nth > 1
@@ -257,8 +265,10 @@ class Comparison:
         # where the header names no series, the index may
         self._sandbox.execute(
             f"""
-            CREATE TEMP TABLE diff_instances AS
-            SELECT p.change, p.old_url, p.new_url, {uids[0]} AS SOPInstanceUID,
+            CREATE TEMP TABLE changes AS
+            SELECT coalesce(t.SeriesInstanceUID, t.crdc_series_uuid, s.SeriesInstanceUID,
+                            s.crdc_series_uuid, {uids[1]}) AS series_key,
+                   p.change, p.old_url, p.new_url, {uids[0]} AS SOPInstanceUID,
                    coalesce({uids[1]}, t.SeriesInstanceUID, s.SeriesInstanceUID)
                        AS SeriesInstanceUID,
                    coalesce(d.attributes, []) AS attributes
@@ -269,6 +279,9 @@ class Comparison:
             LEFT JOIN old.series s ON s.crdc_series_uuid = o.crdc_series_uuid
             LEFT JOIN new.series t ON t.crdc_series_uuid = n.crdc_series_uuid
             """
+        )
+        self._sandbox.execute(
+            "CREATE TEMP TABLE diff_instances AS SELECT * EXCLUDE (series_key) FROM changes"
         )
 
     def _make_series(self) -> None:
@@ -293,12 +306,12 @@ class Comparison:
                    coalesce(n.series_key, o.series_key) AS SeriesInstanceUID,
                    o.uuids AS old_crdc_series_uuids, n.uuids AS new_crdc_series_uuids,
                    o.instances AS old_instances, n.instances AS new_instances,
-                   i.* EXCLUDE (SeriesInstanceUID, changes)
+                   i.* EXCLUDE (series_key, changes)
             FROM {sides[0]} o FULL JOIN {sides[1]} n USING (series_key)
-            LEFT JOIN (SELECT SeriesInstanceUID, {kinds},
+            LEFT JOIN (SELECT series_key, {kinds},
                               count(*) FILTER (change <> 'moved') AS changes
-                       FROM diff_instances GROUP BY ALL) i
-                ON i.SeriesInstanceUID = coalesce(n.series_key, o.series_key)
+                       FROM changes GROUP BY ALL) i
+                ON i.series_key = coalesce(n.series_key, o.series_key)
             WHERE change IS NOT NULL
             """
         )

@@ -94,11 +94,47 @@ def test_an_instance_of_two_versions_of_a_series_is_paired_with_itself(tmp_path:
     assert compared(tmp_path, rows, rows)[0].nothing
 
 
+def test_of_two_copies_the_one_that_is_gone_is_removed(tmp_path: Path) -> None:
+    copies = [instance(1, series=1), instance(1, series=2)]
+    found, folder = compared(tmp_path, copies, copies[1:])
+    assert found.instances == replace(NOTHING[1], removed=1, unchanged=1)
+    (gone,) = read_table(folder / "instances.parquet")
+    assert gone["old_url"] == copies[0]["url"]
+
+
+def test_a_series_that_the_index_does_not_know_changes_with_its_instances(tmp_path: Path) -> None:
+    old = [instance(1), instance(2)]
+    new = [instance(1), instance(2, PatientID="P2")]
+    unknown = [{**row, "SeriesInstanceUID": None} for row in series_rows(old)]
+    found, folder = compared(tmp_path, old, new, old_series=unknown, new_series=unknown)
+    assert (found.series, found.instances.changed) == (SeriesCounts(0, 0, 0, changed=1), 1)
+    (series,) = read_table(folder / "series.parquet")
+    assert series["instances_changed"] == 1
+
+
 @pytest.mark.parametrize("change", [{"etag": "other"}, {"size": 7}])
 def test_another_object_at_a_url_is_a_revision(tmp_path: Path, change: Row) -> None:
     old = {**instance(1), "crdc_instance_uuid": None}
     found, _ = compared(tmp_path, [old], [{**old, **change}])
     assert found.instances == replace(NOTHING[1], revised=1)
+
+
+def test_what_one_harvest_does_not_know_is_no_revision(tmp_path: Path) -> None:
+    """An object of a manifest of URLs is not listed: only who reads it knows size and ETag."""
+    new = {**instance(1), "crdc_instance_uuid": None}
+    old = {**new, "size": None, "etag": None, "status": "error", "error": "unavailable"}
+    found, _ = compared(
+        tmp_path, [old], [new], old_series=series_rows([new]), new_series=series_rows([new])
+    )
+    assert found.instances == replace(NOTHING[1], changed=1)
+
+
+def test_another_transport_writes_the_etag_otherwise(tmp_path: Path) -> None:
+    """What has a UUID is the same object wherever it is, as for what is carried over."""
+    old = [instance(1, etag="d41d8cd98f00b204e9800998ecf8427e"), instance(2)]
+    new = [instance(1, etag="CJ7f2fbs"), instance(2, size=7)]
+    found, _ = compared(tmp_path, old, new)
+    assert found.instances == replace(NOTHING[1], revised=1, unchanged=1)
 
 
 def test_a_renamed_file_has_moved(tmp_path: Path) -> None:
