@@ -120,7 +120,8 @@ class Comparison:
         column = f"{prefix}{identifier(name)}"
         if name == HEADER_COLUMN:
             # bulk data are named by the URL of their object, which may have moved
-            return f"replace({column}, {prefix}url || '#', '#')"
+            uri = f"left(to_json({prefix}url || '#bytes=')::VARCHAR, -1)"
+            return f"replace({column}, {uri}, '\"#bytes=')"
         wanted = self._types.get(name, kind)
         return column if wanted == kind else f"{column}::{wanted}"
 

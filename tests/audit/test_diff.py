@@ -143,6 +143,19 @@ def test_a_renamed_file_has_moved(tmp_path: Path) -> None:
     assert found.instances == replace(NOTHING[1], moved=1)
 
 
+def test_bulk_data_of_an_object_that_has_moved_are_the_same(tmp_path: Path) -> None:
+    """Keys of S3 may hold what JSON escapes."""
+    schema = instances_schema(resolve_attributes(["core"], []), header=True)
+    sides = []
+    for name in ("old", "new"):
+        url = f'file:///{name} "of\\ours".dcm'
+        header = json.dumps({"00420011": {"vr": "OB", "BulkDataURI": f"{url}#bytes=900-100"}})
+        row = instance(1, url=url, header=header)
+        sides.append(output_config(made_output(tmp_path / name, [row], schema=schema)))
+    found = diff(sides[0], sides[1])
+    assert found.instances == replace(NOTHING[1], moved=1)
+
+
 def test_nested_values_are_compared(tmp_path: Path) -> None:
     def row(item: Row | None) -> Row:
         return instance(1, ReferencedSeriesSequence=None if item is None else [item])
