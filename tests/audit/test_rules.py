@@ -111,6 +111,8 @@ def _apart(row: dict[str, Any], number: int) -> dict[str, Any]:
             {"require": {"not_null": "XRayTubeCurrent"}},
             "XRayTubeCurrent to read.tags",
         ),
+        ({"require": {"one_of": {"Rows": [4, "A"]}}}, "'A' is no number, and Rows is one"),
+        ({"require": {"one_of": {"SliceThickness": ["nan"]}}}, "'nan' is no number"),
         ({"sql": "SELECT 1; SELECT 2"}, "is 2 statements"),
         ({"sql": "COPY instances TO 'x'"}, "is COPY"),
         ({"sql": "ATTACH 'x.db'"}, "is ATTACH"),
