@@ -36,6 +36,7 @@ PLACES = {
         "harvest.cohort.resolve",
         "harvest.cohort.manifest",
         "harvest.audit.sandbox",
+        "harvest.sql",
         "harvest.views.connection",
     },
     "google": {"harvest.store.with_google", "harvest.store.with_obstore"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,21 +16,23 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from ..config.audit import AuditConfig, RequireConfig, RuleConfig
+from ..config.audit import AuditConfig, RuleConfig, Severity
 from ..config.profile import profiles_with
 from ..errors import ConfigError, HarvestError
-from .listings import LISTINGS
+from ..sql import one_select
+from .listings import LISTINGS_SCHEMA
 from .require import NoSuchColumn, required_sql
-from .sandbox import QueryFails, Sandbox, one_select, sandboxed
+from .sandbox import QueryFails, Sandbox, sandboxed
 
 OWN: Final = "audit.rules"
 """Set of the rules that stand in the config itself."""
 SHOWN_ROWS: Final = 20
-SHOWN_CHARACTERS: Final = 300
+_SHOWN_CHARACTERS: Final = 300
 """Of a value."""
 PREVIOUS: Final = "previous"
 """Schema of the tables of the snapshot before; they are empty where there is none."""
 
+_LISTINGS: Final = re.compile(r"\blistings\b", re.IGNORECASE)
 _MISSING: Final = (
     re.compile(r'Referenced column "([^"]+)" not found'),
     re.compile(r'Could not find key "([^"]+)" in struct'),
@@ -49,16 +52,14 @@ class State(StrEnum):
 class Rule:
     """A rule as it is run."""
 
-    name: str
     rule_set: str
     """Name of its file, or `OWN`."""
-    severity: str
-    """error, warning or info."""
-    description: str
-    sql: str | None
-    require: RequireConfig | None
-    needs: tuple[str, ...]
-    """Profiles without which it is skipped."""
+    config: RuleConfig
+
+    @property
+    def name(self) -> str:
+        """Its name, of which there is one in an audit."""
+        return self.config.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class RuleOutcome:
 
     name: str
     rule_set: str
-    severity: str
+    severity: Severity
     description: str
     state: State
     sql: str
@@ -82,11 +83,11 @@ class RuleOutcome:
     @property
     def fails_the_audit(self) -> bool:
         """Whether the exit code says so: an error was found, or cannot be excluded."""
-        return self.severity == "error" and self.state in (State.BROKEN, State.FAILED)
+        return self.severity == Severity.ERROR and self.state in (State.BROKEN, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
+class Askable:
     """What rules can ask of a harvest."""
 
     instances: pa.Schema
@@ -100,36 +101,26 @@ class Tables:
 def selected_rules(audit: AuditConfig) -> tuple[Rule, ...]:
     """Return the rules of an audit: those of its sets, in their order, then its own."""
     rules = [
-        _rule(rule, Path(name).stem)
+        Rule(Path(name).stem, rule)
         for name, rule_set in audit.sets.items()
         for rule in rule_set.rules
     ]
-    return (*rules, *(_rule(rule, OWN) for rule in audit.rules))
+    return (*rules, *(Rule(OWN, rule) for rule in audit.rules))
 
 
-def _rule(config: RuleConfig, rule_set: str) -> Rule:
-    return Rule(
-        config.name,
-        rule_set,
-        config.severity,
-        config.description,
-        config.sql,
-        config.require,
-        tuple(config.needs),
-    )
-
-
-def needs_listings(audit: AuditConfig) -> bool:
+def needs_listings(rules: Sequence[Rule]) -> bool:
     """Tell whether any rule asks of the listings of both clouds."""
-    return any("listings" in rule_set.needs for rule_set in audit.sets.values()) or any(
-        "listings" in (rule.sql or "") for rule in audit.rules
-    )
+    return any(_LISTINGS.search(_sql_of_others(rule.config)) for rule in rules)
+
+
+def _sql_of_others(rule: RuleConfig) -> str:
+    return rule.sql or (rule.require and rule.require.where) or ""
 
 
 # --- before the harvest ------------------------------------------------------------------------
 
 
-def check_rules(rules: Sequence[Rule], tables: Tables) -> dict[str, str]:
+def check_rules(rules: Sequence[Rule], tables: Askable) -> dict[str, str]:
     """Check rules against the columns that a harvest will have.
 
     Parameters
@@ -156,7 +147,7 @@ def check_rules(rules: Sequence[Rule], tables: Tables) -> dict[str, str]:
         for rule in rules:
             try:
                 _check(rule, sandbox, columns)
-            except _LacksColumn as lack:
+            except NoSuchColumn as lack:
                 lacking = _lacking(rule, tables)
                 if lacking:
                     skipped[rule.name] = f"needs {' and '.join(lacking)}"
@@ -170,31 +161,26 @@ def check_rules(rules: Sequence[Rule], tables: Tables) -> dict[str, str]:
     return skipped
 
 
-def _empty(tables: Tables) -> Any:
+def _empty(tables: Askable) -> AbstractContextManager[Sandbox]:
     given = {"instances": tables.instances.empty_table(), "series": tables.series.empty_table()}
-    return sandboxed({}, tables={**given, **_before(given), "listings": LISTINGS.empty_table()})
+    return sandboxed(
+        {}, tables={**given, **_before(given), "listings": LISTINGS_SCHEMA.empty_table()}
+    )
 
 
 def _before(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     return {f"{PREVIOUS}.{name}": table for name, table in tables.items()}
 
 
-class _LacksColumn(Exception):
-    """A rule asks of a column that is not there; the text is its name."""
-
-
 def _check(rule: Rule, sandbox: Sandbox, columns: Mapping[str, str]) -> None:
-    """Have a rule read no rows; raises `_LacksColumn` and `HarvestError`."""
-    try:
-        sql = sql_of(rule, columns)
-    except NoSuchColumn as lack:
-        raise _LacksColumn(str(lack)) from None
+    """Have a rule read no rows; raises `NoSuchColumn` and `HarvestError`."""
+    sql = sql_of(rule, columns)
     try:
         sandbox.columns(f"(\n{sql}\n)")
     except QueryFails as error:
         found = next(filter(None, (pattern.search(str(error)) for pattern in _MISSING)), None)
         if found is not None:
-            raise _LacksColumn(found[1]) from None
+            raise NoSuchColumn(found[1]) from None
         raise HarvestError(f"{error}") from None
 
 
@@ -208,18 +194,18 @@ def sql_of(rule: Rule, columns: Mapping[str, str]) -> str:
     NoSuchColumn
         Its `require` asks of a column that is not there.
     """
-    if rule.require is not None:
-        return one_select(required_sql(rule.require, columns))
-    assert rule.sql is not None
-    return one_select(rule.sql)
+    if rule.config.require is not None:
+        return one_select(required_sql(rule.config.require, columns))
+    assert rule.config.sql is not None
+    return one_select(rule.config.sql)
 
 
-def _lacking(rule: Rule, tables: Tables) -> list[str]:
+def _lacking(rule: Rule, tables: Askable) -> list[str]:
     """Name what a rule needs and the harvest does not have."""
     with_header = "header" in tables.instances.names
     return [
         "read.header: json" if need == "header" else f"profile {need}"
-        for need in rule.needs
+        for need in rule.config.needs
         if need not in tables.profiles and not (need == "header" and with_header)
     ]
 
@@ -257,27 +243,29 @@ def run_rules(
     """
     columns = sandbox.columns("instances")
     for rule in rules:
-        told = (rule.name, rule.rule_set, rule.severity, rule.description)
         if rule.name in skipped:
-            sql = rule.sql or ""
-            yield RuleOutcome(*told, State.SKIPPED, sql, reason=skipped[rule.name])
-            continue
-        try:
-            sql = sql_of(rule, columns)
-        except (HarvestError, NoSuchColumn) as error:
-            reason = f"no object has {error}" if isinstance(error, NoSuchColumn) else str(error)
-            yield RuleOutcome(*told, State.FAILED, rule.sql or "", reason=reason)
-            continue
-        yield _outcome(told, sql, sandbox)
+            yield _outcome(rule, State.SKIPPED, reason=skipped[rule.name])
+        else:
+            yield _run(rule, columns, sandbox)
 
 
-def _outcome(told: tuple[str, str, str, str], sql: str, sandbox: Sandbox) -> RuleOutcome:
+def _run(rule: Rule, columns: Mapping[str, str], sandbox: Sandbox) -> RuleOutcome:
+    sql = None
     try:
+        sql = sql_of(rule, columns)
         rows, names, first = sandbox.read(sql, _taken)
-    except QueryFails as error:
-        return RuleOutcome(*told, State.FAILED, sql, reason=str(error))
+    except NoSuchColumn as lack:
+        return _outcome(rule, State.FAILED, reason=f"no object has {lack}")
+    except (HarvestError, QueryFails) as error:
+        return _outcome(rule, State.FAILED, sql, reason=str(error))
     state = State.BROKEN if rows else State.KEPT
-    return RuleOutcome(*told, state, sql, rows, names, first)
+    return _outcome(rule, state, sql, rows=rows, columns=names, first=first)
+
+
+def _outcome(rule: Rule, state: State, sql: str | None = None, **found: Any) -> RuleOutcome:
+    config = rule.config
+    told = (config.name, rule.rule_set, config.severity, config.description)
+    return RuleOutcome(*told, state, sql or config.sql or "", **found)
 
 
 def _taken(
@@ -298,4 +286,4 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     text = value.hex() if isinstance(value, bytes) else str(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

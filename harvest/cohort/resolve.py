@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..config import CohortConfig, SourceConfig
-from ..errors import CohortError
-from ..sql import first_lines, quoted
+from ..errors import CohortError, HarvestError
+from ..sql import first_lines, lock, one_select, quoted
 from ..urls import AWS_TO_GCS, ObjectUrl, idc_series_url, idc_uuids
 from . import idc_index
 from .manifest import SERIES_KEYS, parsed_location, read_manifest
@@ -265,21 +265,12 @@ def _check_urls(urls: Sequence[ObjectUrl], cohort: CohortConfig, source: SourceC
 
 def _selected(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     """Run the cohort's SQL; return its columns that name series."""
-    _check_select(sql)
     try:
-        found = connection.execute(sql).to_arrow_table()
+        return connection.execute(one_select(sql, "cohort.sql")).to_arrow_table()
     except duckdb.Error as error:
         raise CohortError(f"cohort.sql fails: {first_lines(error)}{_hint(error)}") from None
-    return found
-
-
-def _check_select(sql: str) -> None:
-    try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise CohortError(f"cohort.sql is no SQL: {first_lines(error)}") from None
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise CohortError("cohort.sql must be exactly one SELECT")
+    except HarvestError as error:
+        raise CohortError(str(error)) from None
 
 
 def _hint(error: duckdb.Error) -> str:
@@ -304,8 +295,6 @@ def _index_connection(
     wanted = dict.fromkeys((idc_index.MAIN_TABLE, "prior_versions_index", *named))
     files = idc_index.table_files(wanted, main, fetch=not offline)
     connection = duckdb.connect()
-    paths = ", ".join(quoted(path.absolute()) for path in files.values())
-    connection.execute(f"SET allowed_paths = [{paths}]")
     try:
         for table, path in files.items():
             connection.execute(
@@ -314,10 +303,7 @@ def _index_connection(
         connection.execute(_all_series(connection))
     except duckdb.Error as error:
         raise CohortError(f"the index cannot be read: {first_lines(error)}") from None
-    # python variables are tables to DuckDB unless told otherwise
-    connection.execute("SET python_enable_replacements = false")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    lock(connection, (quoted(path.absolute()) for path in files.values()))
     return connection
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
@@ -76,12 +77,20 @@ def _check_one(section: Section, names: tuple[str, ...]) -> None:
         raise ValueError(f"needs exactly one of {listed}, found {' and '.join(given) or 'none'}")
 
 
+class Severity(StrEnum):
+    """How much it matters that a rule is broken, worst first."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
 class RuleConfig(Section):
     """A rule: a query that returns what breaks it."""
 
     name: Annotated[str, Field(pattern=rf"^{_NAME}$")]
     """Lower case, digits and underscores."""
-    severity: Literal["error", "warning", "info"]
+    severity: Severity
     """A broken rule of severity error makes the audit's exit code 2."""
     description: Annotated[str, Field(min_length=1)]
     """What is wrong with the rows that it returns."""
@@ -103,7 +112,8 @@ class RuleSetFile(Section):
 
     description: str
     needs: list[str] = Field(default_factory=list)
-    """Profiles that all its rules need; `listings` for the listings of both clouds."""
+    """Profiles without which the set is refused, `listings` for the listings of both clouds: told
+    to people, and found out from its rules."""
     rules: Annotated[list[RuleConfig], Field(min_length=1)]
 
 
