@@ -22,10 +22,10 @@ from ..output.destination import local_files, written_beside
 from ..output.snapshots import DIFF
 from ..table.parquet import parquet_file
 from ..table.schema import HEADER_COLUMN
-from .comparison import TABLES, Comparison
+from .comparison import DIFF_TABLES, make_comparison
 from .sandbox import BATCH_ROWS, QueryFails, Sandbox, SandboxLimits, sandboxed
 
-SHOWN_PAIRS: Final = 5
+_SHOWN_PAIRS: Final = 5
 """Pairs of values that are named of each attribute; the table has all."""
 
 
@@ -155,8 +155,8 @@ def diff(
     targets = _targets(destination)
     with sandboxed({"old": old, "new": new}, limits) as sandbox:
         try:
-            Comparison(sandbox).make()
-            for name, target in zip(TABLES, targets, strict=bool(targets)):
+            make_comparison(sandbox)
+            for name, target in targets.items():
                 with target as (output, file):
                     _write(sandbox, name, output, file)
             return _summary(sandbox, old.url, new.url)
@@ -169,13 +169,14 @@ def diff(
 
 def _targets(
     destination: str | Path | Output | None,
-) -> list[AbstractContextManager[tuple[Output, str]]]:
-    """Tell where each table is written."""
+) -> dict[str, AbstractContextManager[tuple[Output, str]]]:
+    """Tell where each table is written, by its name."""
     if destination is None:
-        return []
+        return {}
     if isinstance(destination, (str, Path)):
-        return [written_beside(file) for file in local_files(destination, TABLES)]
-    return [nullcontext((destination, f"{DIFF}/{name}.parquet")) for name in TABLES]
+        files = local_files(destination, DIFF_TABLES)
+        return dict(zip(DIFF_TABLES, map(written_beside, files), strict=True))
+    return {name: nullcontext((destination, f"{DIFF}/{name}.parquet")) for name in DIFF_TABLES}
 
 
 def _write(sandbox: Sandbox, name: str, output: Output, file: str) -> None:
@@ -220,7 +221,7 @@ def _attribute_changes(sandbox: Sandbox) -> Iterator[AttributeChange]:
         f"""
         SELECT "table", attribute, old, new, rows FROM diff_attributes
         QUALIFY row_number() OVER (PARTITION BY "table", attribute
-                                   ORDER BY rows DESC, old, new) <= {SHOWN_PAIRS}
+                                   ORDER BY rows DESC, old, new) <= {_SHOWN_PAIRS}
         ORDER BY "table", attribute, rows DESC, old, new
         """
     )
