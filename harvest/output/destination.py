@@ -104,5 +104,11 @@ class _Beside(LocalOutput):
         return _explained(self._file, verb)
 
 
-def _explained(file: Path, verb: str = "written") -> AbstractContextManager[None]:
-    return explained(str(file), verb, "name another file")
+@contextmanager
+def _explained(file: Path, verb: str = "written") -> Iterator[None]:
+    try:
+        with explained(str(file), verb, "name another file"):
+            yield
+    except FileNotFoundError as error:  # of a folder in which nothing can be, such as /proc
+        text = f"{file} cannot be {verb} ({error.strerror}): name another file"
+        raise OutputError(text) from None
