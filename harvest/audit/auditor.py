@@ -21,6 +21,7 @@ import pyarrow as pa
 from ..cohort.resolve import SeriesCohort, resolve_cohort
 from ..config import Config, load_config
 from ..config.audit import AuditConfig
+from ..driver.carry import CARRIED
 from ..driver.progress import Progress
 from ..driver.runner import Outcome, run
 from ..errors import ConfigError, ExitCode, OutputError
@@ -60,8 +61,6 @@ from .rules import (
 )
 from .sandbox import MAIN, Sandbox, SandboxLimits, sandboxed
 
-_CARRIED: Final = "requests = 0 AND NOT retryable"
-"""Rows that no request was sent for; an object that killed its worker may have none either."""
 _STDERR: Final = 2
 """Its file descriptor."""
 _BREAKDOWN: Final = 50
@@ -257,7 +256,7 @@ class _Audit:
             missing=manifest["missing"],
             surplus=manifest["surplus"],
             errors=outcome.errors,
-            carried=sandbox.rows(f"SELECT count(*) FROM instances WHERE {_CARRIED}")[0][0],
+            carried=sandbox.rows(f"SELECT count(*) FROM instances WHERE {CARRIED}")[0][0],
             requests=outcome.requests,
             bytes_read=outcome.bytes_read,
             modalities=dict(_counted(sandbox, "Modality")),

@@ -265,7 +265,7 @@ def test_a_damaged_carried_part_is_read_again(
 
     old = output_config(str(tmp_path / "old"))
     with monkeypatch.context() as patched:
-        patched.setattr("harvest.driver.runner.join", killed)
+        patched.setattr("harvest.driver.runner.join_rows", killed)
         with pytest.raises(Killed):
             run(config, carry_from=old)
     (kept,) = (tmp_path / "new").rglob("kept/*.arrow")
