@@ -17,7 +17,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 ORDER = [
-    *("meaning", "errors", "sql", "show", "hosts", "urls"),
+    *("meaning", "errors", "sql", "locked", "show", "hosts", "urls"),
     *("dicom", "config", "frames", "store", "output", "cohort", "table", "plan"),
     *("worker", "objects", "driver", "pixels", "views", "audit", "cli", "__main__"),
 ]
@@ -37,6 +37,7 @@ PLACES = {
         "harvest.cohort.resolve",
         "harvest.cohort.manifest",
         "harvest.audit.sandbox",
+        "harvest.locked",
         "harvest.views.connection",
         "harvest.views.output_files",
         "harvest.views.queries",

@@ -10,27 +10,37 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from ..cohort.resolve import SeriesCohort, resolve_cohort
 from ..config import Config, load_config
 from ..config.audit import AuditConfig
+from ..driver.carry import CARRIED
 from ..driver.progress import Progress
 from ..driver.runner import Outcome, run
 from ..errors import ConfigError, ExitCode, OutputError
 from ..output import MANIFEST, Output, open_output
 from ..output.documents import json_bytes, read_json
 from ..output.lease import Lease, hold
-from ..output.snapshots import PAGE, REPORT, new_name, remove_old, snapshot_config, snapshot_names
+from ..output.snapshots import (
+    PAGE,
+    REPORT,
+    complete_names,
+    new_name,
+    remove_old,
+    snapshot_config,
+    snapshot_names,
+)
 from ..plan.stored import check_output
 from ..table.schema import SERIES_COUNTS, instances_schema
 from .diff import Diff, diff
-from .listings import LISTINGS_FILE, cloud_sources, series_on_both, write_listings
+from .listings import LISTINGS_FILE, check_listings, write_listings
 from .report import (
     Point,
     Report,
@@ -41,9 +51,9 @@ from .report import (
 )
 from .rules import (
     PREVIOUS,
+    Askable,
     Rule,
     RuleOutcome,
-    Tables,
     check_rules,
     needs_listings,
     run_rules,
@@ -51,8 +61,6 @@ from .rules import (
 )
 from .sandbox import MAIN, Sandbox, SandboxLimits, sandboxed
 
-_CARRIED: Final = "requests = 0 AND NOT retryable"
-"""Rows that no request was sent for; an object that killed its worker may have none either."""
 _STDERR: Final = 2
 """Its file descriptor."""
 _BREAKDOWN: Final = 50
@@ -103,9 +111,8 @@ def audit(config: Config | str | Path, progress: Progress | None = None) -> Audi
     section = _section(config)
     rules = selected_rules(section)
     skipped = check_rules(rules, _tables(config))
-    if needs_listings(section):
-        series_on_both(config)
-        cloud_sources(config)
+    if needs_listings(rules):
+        check_listings(config)
     folder = open_output(config.output)
     _check_folder(folder)
     with hold(folder, progress.message) as lease:
@@ -124,13 +131,13 @@ def _section(config: Config) -> AuditConfig:
     return config.audit
 
 
-def _tables(config: Config) -> Tables:
+def _tables(config: Config) -> Askable:
     """Tell what the tables of a snapshot will be; raises as `resolve_cohort`."""
     cohort = resolve_cohort(config.cohort, config.source)
     series = (cohort if isinstance(cohort, SeriesCohort) else cohort.known).schema()
     counts = [pa.field(name, pa.int64()) for name, _ in SERIES_COUNTS]
     wanted = config.read.wanted
-    return Tables(
+    return Askable(
         instances_schema(wanted.attributes, header=config.read.with_json),
         pa.schema([*series, *counts]),
         config.read.profiles,
@@ -168,11 +175,12 @@ class _Audit:
         lease: Lease,
         progress: Progress,
     ) -> None:
+        self._given = config
         self._section = section
         self._lease = lease
         self._progress = progress
         names = snapshot_names(folder)
-        complete = [name for name in names if folder.exists(f"{name}/{REPORT}")]
+        complete = complete_names(folder, names)
         self._previous_name = complete[-1] if complete else None
         self._previous = snapshot_config(config.output, complete[-1]) if complete else None
         self._name = _begun(config, names, complete) or new_name(names)
@@ -184,12 +192,10 @@ class _Audit:
         progress.message(f"snapshot {self._name}")
         outcome = run(config, progress, carry_from=self._previous)
         snapshot = open_output(config.output)
-        listed = needs_listings(self._section)
+        listed = needs_listings(rules)
         if listed and not snapshot.exists(LISTINGS_FILE):
             progress.message("listing both clouds")
-            write_listings(
-                config.model_copy(update={"audit": self._section}), snapshot, self._lease.check
-            )
+            write_listings(self._given, snapshot, self._lease.check)
         changes = self._diff(snapshot)
         with self._sandbox(listed=listed) as sandbox:
             progress.message("checking the rules")
@@ -209,7 +215,7 @@ class _Audit:
     def _limits(self, seconds: float | None = None) -> SandboxLimits:
         return SandboxLimits(memory_bytes=int(self._section.rule_memory), seconds=seconds)
 
-    def _sandbox(self, *, listed: bool) -> Any:
+    def _sandbox(self, *, listed: bool) -> AbstractContextManager[Sandbox]:
         outputs = {MAIN: self._config.output}
         if self._previous is not None:
             outputs[PREVIOUS] = self._previous
@@ -250,7 +256,7 @@ class _Audit:
             missing=manifest["missing"],
             surplus=manifest["surplus"],
             errors=outcome.errors,
-            carried=sandbox.rows(f"SELECT count(*) FROM instances WHERE {_CARRIED}")[0][0],
+            carried=sandbox.rows(f"SELECT count(*) FROM instances WHERE {CARRIED}")[0][0],
             requests=outcome.requests,
             bytes_read=outcome.bytes_read,
             modalities=dict(_counted(sandbox, "Modality")),

@@ -8,6 +8,7 @@ a new version of the instance, or lies elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -15,15 +16,16 @@ from typing import Final
 import pyarrow as pa
 
 from ..config import OutputConfig
-from ..output import LocalOutput, Output
-from ..output.destination import local_file, written_whole
+from ..errors import HarvestError
+from ..output import Output
+from ..output.destination import local_files, written_beside
 from ..output.snapshots import DIFF
 from ..table.parquet import parquet_file
 from ..table.schema import HEADER_COLUMN
-from .comparison import TABLES, Comparison
-from .sandbox import BATCH_ROWS, Sandbox, SandboxLimits, sandboxed
+from .comparison import DIFF_TABLES, make_comparison
+from .sandbox import BATCH_ROWS, QueryFails, Sandbox, SandboxLimits, sandboxed
 
-SHOWN_PAIRS: Final = 5
+_SHOWN_PAIRS: Final = 5
 """Pairs of values that are named of each attribute; the table has all."""
 
 
@@ -147,18 +149,34 @@ def diff(
     ------
     OutputError, StoreUnavailable
         A harvest is not finished, or cannot be read; or the folder cannot be written.
+    HarvestError
+        Memory and disk do not suffice.
     """
-    local = isinstance(destination, (str, Path))
-    files = [(name, local_file(f"{destination}/{name}.parquet")) for name in TABLES if local]
+    targets = _targets(destination)
     with sandboxed({"old": old, "new": new}, limits) as sandbox:
-        Comparison(sandbox).make()
-        for name, file in files:
-            with written_whole(file) as unfinished:
-                _write(sandbox, name, LocalOutput(unfinished.parent), unfinished.name)
-        if destination is not None and not isinstance(destination, (str, Path)):
-            for name in TABLES:
-                _write(sandbox, name, destination, f"{DIFF}/{name}.parquet")
-        return _summary(sandbox, old.url, new.url)
+        try:
+            make_comparison(sandbox)
+            for name, target in targets.items():
+                with target as (output, file):
+                    _write(sandbox, name, output, file)
+            return _summary(sandbox, old.url, new.url)
+        except QueryFails as error:
+            raise HarvestError(
+                f"the harvests cannot be compared: {error}; set TMPDIR to a folder of a disk with "
+                "room, and in an audit audit.rule_memory to more"
+            ) from None
+
+
+def _targets(
+    destination: str | Path | Output | None,
+) -> dict[str, AbstractContextManager[tuple[Output, str]]]:
+    """Tell where each table is written, by its name."""
+    if destination is None:
+        return {}
+    if isinstance(destination, (str, Path)):
+        files = local_files(destination, DIFF_TABLES)
+        return dict(zip(DIFF_TABLES, map(written_beside, files), strict=True))
+    return {name: nullcontext((destination, f"{DIFF}/{name}.parquet")) for name in DIFF_TABLES}
 
 
 def _write(sandbox: Sandbox, name: str, output: Output, file: str) -> None:
@@ -203,7 +221,7 @@ def _attribute_changes(sandbox: Sandbox) -> Iterator[AttributeChange]:
         f"""
         SELECT "table", attribute, old, new, rows FROM diff_attributes
         QUALIFY row_number() OVER (PARTITION BY "table", attribute
-                                   ORDER BY rows DESC, old, new) <= {SHOWN_PAIRS}
+                                   ORDER BY rows DESC, old, new) <= {_SHOWN_PAIRS}
         ORDER BY "table", attribute, rows DESC, old, new
         """
     )

@@ -18,7 +18,7 @@ from ..plan.listing import ListedSeries
 from ..plan.listing_tasks import list_series
 from ..table.parquet import parquet_file
 
-LISTINGS: Final = pa.schema(
+LISTINGS_SCHEMA: Final = pa.schema(
     [
         pa.field("cloud", pa.string(), metadata={"description": "aws or gcs"}),
         pa.field("url", pa.string(), metadata={"description": "of the object"}),
@@ -30,7 +30,7 @@ LISTINGS: Final = pa.schema(
     ]
 )
 """Of the table ``listings``: every object of the cohort's series on either cloud."""
-LISTINGS_FILE: Final = f"{snapshots.LISTINGS}/00000.parquet"
+LISTINGS_FILE: Final = f"{snapshots.LISTINGS_FOLDER}/00000.parquet"
 CLOUDS: Final = ("aws", "gcs")
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -68,8 +68,14 @@ def series_on_both(config: Config) -> SeriesCohort:
     return cohort
 
 
-def write_listings(config: Config, output: Output, check: Callable[[], None]) -> int:
-    """List the series of a cohort on both clouds; return the number of rows.
+def check_listings(config: Config) -> None:
+    """Check that a config's cohort can be listed on both clouds; raises `ConfigError`."""
+    series_on_both(config)
+    cloud_sources(config)
+
+
+def write_listings(config: Config, output: Output, check: Callable[[], None]) -> None:
+    """List the series of a cohort on both clouds.
 
     Parameters
     ----------
@@ -86,26 +92,24 @@ def write_listings(config: Config, output: Output, check: Callable[[], None]) ->
         A bucket denies listing, or does not answer.
     """
     whole = config.cohort.model_copy(update={"sample": None})
-    rows = 0
-    with parquet_file(output, LISTINGS_FILE, LISTINGS, {}, rows=1) as file:
+    with parquet_file(output, LISTINGS_FILE, LISTINGS_SCHEMA, {}, rows=1) as file:
         for cloud, source in cloud_sources(config).items():
             narrowed = config.model_copy(update={"cohort": whole, "source": source})
             cohort = series_on_both(narrowed).on(cloud)
             for _, listed in list_series(cohort, narrowed, map):
                 check()
                 file.write(_rows(cloud, listed))
-                rows += listed.rows.num_rows
-    return rows
 
 
 def _rows(cloud: str, listed: ListedSeries) -> pa.RecordBatch:
     found = listed.rows
-    columns = {name: found.column(name) for name in LISTINGS.names if name in found.schema.names}
+    names = LISTINGS_SCHEMA.names
+    columns = {name: found.column(name) for name in names if name in found.schema.names}
     columns["cloud"] = pa.array([cloud] * found.num_rows, pa.string())
     columns["md5"] = pa.array(
         [md5_of(etag) for etag in found.column("etag").to_pylist()], pa.string()
     )
-    return pa.RecordBatch.from_arrays([columns[name] for name in LISTINGS.names], schema=LISTINGS)
+    return pa.RecordBatch.from_arrays([columns[name] for name in names], schema=LISTINGS_SCHEMA)
 
 
 def md5_of(etag: str | None) -> str | None:

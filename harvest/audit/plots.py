@@ -11,15 +11,15 @@ from typing import Final
 
 from ..show import printable
 
-WIDTH: Final = 400
+_WIDTH: Final = 400
 """Of a plot, in its own units; it scales with the page."""
-BAR_HEIGHT: Final = 28
-LABEL_WIDTH: Final = 118
-VALUE_WIDTH: Final = 92
-LABEL_CHARACTERS: Final = 15
+_BAR_HEIGHT: Final = 28
+_LABEL_WIDTH: Final = 118
+_VALUE_WIDTH: Final = 92
+_LABEL_CHARACTERS: Final = 15
 MOST_BARS: Final = 12
 """More are added up in a last one."""
-LINES_HEIGHT: Final = 180
+_LINES_HEIGHT: Final = 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 16, 30
 _TICKS: Final = (1, 2, 2.5, 5, 10)
 
@@ -41,21 +41,21 @@ def bars(title: str, counts: Mapping[str, int]) -> str:
     """
     shown = _largest(counts)
     top = max((count for _, count in shown), default=0) or 1
-    room = WIDTH - LABEL_WIDTH - VALUE_WIDTH
+    room = _WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
     drawn = []
     for number, (label, count) in enumerate(shown):
-        y = number * BAR_HEIGHT
+        y = number * _BAR_HEIGHT
         length = max(2.0, room * count / top) if count else 0
-        middle = y + BAR_HEIGHT / 2 + 5
+        middle = y + _BAR_HEIGHT / 2 + 5
         drawn.append(
-            f'<text class="label" x="{LABEL_WIDTH - 10}" y="{middle:g}" text-anchor="end">'
+            f'<text class="label" x="{_LABEL_WIDTH - 10}" y="{middle:g}" text-anchor="end">'
             f"{_label(label)}</text>"
-            f'<rect class="bar" x="{LABEL_WIDTH}" y="{y + 5}" width="{length:.1f}"'
-            f' height="{BAR_HEIGHT - 10}" rx="3"/>'
-            f'<text class="value" x="{LABEL_WIDTH + length + 8:.1f}" y="{middle:g}">'
+            f'<rect class="bar" x="{_LABEL_WIDTH}" y="{y + 5}" width="{length:.1f}"'
+            f' height="{_BAR_HEIGHT - 10}" rx="3"/>'
+            f'<text class="value" x="{_LABEL_WIDTH + length + 8:.1f}" y="{middle:g}">'
             f"{count:,}</text>"
         )
-    return _svg(title, len(shown) * BAR_HEIGHT, drawn)
+    return _svg(title, len(shown) * _BAR_HEIGHT, drawn)
 
 
 def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -88,18 +88,18 @@ def lines(
         An SVG element; every label is escaped.
     """
     ticks = _ticks([value for line in values.values() for value in line], from_zero=from_zero)
-    height = LINES_HEIGHT - _TOP - _BOTTOM
+    height = _LINES_HEIGHT - _TOP - _BOTTOM
     span = ticks[-1] - ticks[0] or 1
 
     def y(value: float) -> float:
         return _TOP + height * (1 - (value - ticks[0]) / span)
 
     def x(number: int) -> float:
-        room = WIDTH - _LEFT - _RIGHT
+        room = _WIDTH - _LEFT - _RIGHT
         return _LEFT + (room / 2 if len(places) == 1 else room * number / (len(places) - 1))
 
     drawn = [
-        f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick):.1f}"'
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}"'
         f' y2="{y(tick):.1f}"/><text class="label" x="{_LEFT - 8}" y="{y(tick) + 4:.1f}"'
         f' text-anchor="end">{tick:,}</text>'
         for tick in ticks
@@ -115,11 +115,11 @@ def lines(
         ]
     ends = [(0, "start"), (len(places) - 1, "end")] if len(places) > 1 else [(0, "middle")]
     drawn += [
-        f'<text class="label" x="{x(number):.1f}" y="{LINES_HEIGHT - 6}"'
+        f'<text class="label" x="{x(number):.1f}" y="{_LINES_HEIGHT - 6}"'
         f' text-anchor="{anchor}">{_label(places[number])}</text>'
         for number, anchor in ends
     ]
-    return _svg(title, LINES_HEIGHT, drawn)
+    return _svg(title, _LINES_HEIGHT, drawn)
 
 
 def _ticks(values: Sequence[int], *, from_zero: bool) -> list[int]:
@@ -140,12 +140,12 @@ def _round_step(least: float) -> int:
 
 
 def _label(text: str) -> str:
-    short = text if len(text) <= LABEL_CHARACTERS else f"{text[: LABEL_CHARACTERS - 1]}…"
+    short = text if len(text) <= _LABEL_CHARACTERS else f"{text[: _LABEL_CHARACTERS - 1]}…"
     return escape(printable(short))
 
 
 def _svg(title: str, height: float, drawn: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(printable(title))}"'
+        f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{escape(printable(title))}"'
         f' xmlns="http://www.w3.org/2000/svg">{"".join(drawn)}</svg>'
     )

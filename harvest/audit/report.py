@@ -9,21 +9,22 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 from markupsafe import Markup
 
+from ..config.audit import Severity
 from ..errors import ExitCode
+from ..output.snapshots import time_of
 from ..show import printable, size_text
 from .diff import Diff
 from .plots import bars, lines
 from .rules import RuleOutcome, State
 
-SEVERITIES: Final = ("error", "warning", "info")
-REPORT_VERSION: Final = 1
+_REPORT_VERSION: Final = 1
 """Of the JSON."""
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -93,14 +94,13 @@ class Report:
     @property
     def when(self) -> str:
         """The time of the snapshot, for people."""
-        s = self.snapshot
-        return f"{s[:4]}-{s[4:6]}-{s[6:8]} {s[9:11]}:{s[11:13]}:{s[13:15]} UTC"
+        return f"{time_of(self.snapshot):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def broken_by_severity(rules: Sequence[RuleOutcome]) -> dict[str, int]:
     """Count the rules that were broken, or could not be checked."""
     broken = [rule.severity for rule in rules if rule.state in (State.BROKEN, State.FAILED)]
-    return {severity: broken.count(severity) for severity in SEVERITIES}
+    return {severity.value: broken.count(severity) for severity in Severity}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +129,13 @@ def verdict(report: Report) -> Verdict:
 
 def report_json(report: Report) -> dict[str, Any]:
     """Return the report as plain content."""
-    return {"report_version": REPORT_VERSION, **asdict(report)}
+    return {"report_version": _REPORT_VERSION, **asdict(report)}
 
 
 def trend_of(content: dict[str, Any]) -> tuple[Point, ...]:
-    """Return the trend of an earlier report."""
-    return tuple(Point(**point) for point in content["trend"])
+    """Return the trend of an earlier report, or of one that a later version has written."""
+    names = [field.name for field in fields(Point)]
+    return tuple(Point(**{name: point[name] for name in names}) for point in content["trend"])
 
 
 def report_html(report: Report) -> str:
@@ -156,7 +157,7 @@ def report_html(report: Report) -> str:
     by_state = {state: [r for r in report.rules if r.state == state] for state in State}
     broken = sorted(
         by_state[State.BROKEN] + by_state[State.FAILED],
-        key=lambda rule: SEVERITIES.index(rule.severity),
+        key=lambda rule: list(Severity).index(rule.severity),
     )
     return environment.get_template("report.html").render(
         report=report,
@@ -193,11 +194,12 @@ def _breakdowns(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _trends(report: Report) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    places = [f"{p.snapshot[:4]}-{p.snapshot[4:6]}-{p.snapshot[6:8]}" for p in report.trend]
+    places = [f"{time_of(point.snapshot):%Y-%m-%d}" for point in report.trend]
     for title, values, from_zero in (
         ("Instances", [point.instances for point in report.trend], False),
         ("Objects that could not be read", [point.errors for point in report.trend], True),
     ):
         yield title, (), lines(title, places, {"plain": values}, from_zero=from_zero)
-    broken = {name: [point.broken[name] for point in report.trend] for name in SEVERITIES}
-    yield "Broken rules", SEVERITIES, lines("Broken rules", places, broken, from_zero=True)
+    legend = tuple(severity.value for severity in Severity)
+    broken = {name: [point.broken[name] for point in report.trend] for name in legend}
+    yield "Broken rules", legend, lines("Broken rules", places, broken, from_zero=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Final
 
 from ..config.audit import RequireConfig
+from ..errors import HarvestError
 from ..sql import identifier, quoted
 
 _SCOPES: Final = {
@@ -15,6 +17,10 @@ _SCOPES: Final = {
 }
 _NAMED: Final = ("url", "SeriesInstanceUID")
 """Columns that tell where an offending row is, beside those that offend."""
+_NUMBERS: Final = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
+"""DuckDB's types of columns that hold numbers."""
+_SIGNS: Final = {"DATE": "-", "TIME": ":"}
+"""That DuckDB writes, and a header does not."""
 _UID: Final = r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*"
 _SHOWN_URLS: Final = 3
 
@@ -37,6 +43,8 @@ def required_sql(require: RequireConfig, columns: Mapping[str, str]) -> str:
     ------
     NoSuchColumn
         It asks of a column that is not there.
+    HarvestError
+        A value of `one_of` cannot be one of its column.
     """
     if require.unique is not None:
         return _duplicates(require, columns)
@@ -46,9 +54,9 @@ def required_sql(require: RequireConfig, columns: Mapping[str, str]) -> str:
     if require.not_null is not None:
         offends = {name: f"{identifier(name)} IS NULL" for name in require.not_null}
     for name, values in (require.one_of or {}).items():
-        offends[name] = _any(name, columns, _not_among(values))
+        offends[name] = _any(name, columns, _not_among(name, _type_of(name, columns), values))
     for name, (low, high) in (require.range or {}).items():
-        offends[name] = _any(name, columns, _outside(low, high))
+        offends[name] = _any(name, columns, _outside(_type_of(name, columns), low, high))
     for name, pattern in (require.matches or {}).items():
         offends[name] = _any(name, columns, _unlike(pattern))
     for name, kind in (require.type or {}).items():
@@ -96,30 +104,64 @@ def _any(name: str, columns: Mapping[str, str], offends: Callable[[str], str]) -
     return f"len(list_filter({values}, lambda x: x IS NOT NULL AND {offends('x')})) > 0"
 
 
-def _outside(low: float | None, high: float | None) -> Callable[[str], str]:
+def _type_of(name: str, columns: Mapping[str, str]) -> str:
+    """Return DuckDB's type of a column's values."""
+    if name not in columns:
+        raise NoSuchColumn(name)
+    return columns[name].removesuffix("[]")
+
+
+def _outside(kind: str, low: float | None, high: float | None) -> Callable[[str], str]:
     def offends(value: str) -> str:
-        # a date as a number is YYYYMMDD
-        number = f"try_cast(replace(CAST({value} AS VARCHAR), '-', '') AS DOUBLE)"
-        negative = f"starts_with(CAST({value} AS VARCHAR), '-')"
-        number = f"(CASE WHEN {negative} THEN try_cast({value} AS DOUBLE) ELSE {number} END)"
+        number = f"try_cast({_text(value, kind)} AS DOUBLE)"
         bounds = [f"{number} < {low!r}"] if low is not None else []
         bounds += [f"{number} > {high!r}"] if high is not None else []
-        return f"({' OR '.join([f'{number} IS NULL', *bounds])})"
+        return f"({' OR '.join([f'coalesce(isnan({number}), true)', *bounds])})"
 
     return offends
 
 
-def _not_among(values: Sequence[object]) -> Callable[[str], str]:
-    listed = ", ".join(quoted(value) for value in values)
+def _not_among(name: str, kind: str, values: Sequence[object]) -> Callable[[str], str]:
+    if kind in _NUMBERS:
+        # a quoted one would be cast, and rounded
+        listed = ", ".join(_number(name, value) for value in values)
+        return lambda value: f"{value} NOT IN ({listed})"
+    if kind in _SIGNS:
+        listed = ", ".join(quoted(str(value).replace(_SIGNS[kind], "")) for value in values)
+        return lambda value: f"{_text(value, kind)} NOT IN ({listed})"
+    listed = ", ".join(map(quoted, values))
     return lambda value: f"{value} NOT IN ({listed})"
+
+
+def _text(value: str, kind: str) -> str:
+    """Write a value as text: a date or time as in a header (PS3.5 section 6.2)."""
+    text = f"CAST({value} AS VARCHAR)"
+    return f"replace({text}, '{_SIGNS[kind]}', '')" if kind in _SIGNS else text
+
+
+def _number(name: str, value: object) -> str:
+    try:
+        number = value if isinstance(value, int) else float(str(value))
+        if isfinite(number):
+            return repr(number)
+    except ValueError:
+        pass
+    raise HarvestError(f"one_of: {value!r} is no number, and {name} is one")
 
 
 def _unlike(pattern: str) -> Callable[[str], str]:
     return lambda value: f"NOT regexp_full_match(CAST({value} AS VARCHAR), {quoted(pattern)})"
 
 
-def _no_cast(kind: str) -> Callable[[str], str]:
-    return lambda value: f"try_cast(trim(CAST({value} AS VARCHAR)) AS {kind}) IS NULL"
+def _no_integer(value: str) -> str:
+    # a cast would round
+    text = f"trim(CAST({value} AS VARCHAR))"
+    return rf"NOT regexp_full_match({text}, '[+-]?[0-9]+(\.0*)?')"
+
+
+def _no_number(value: str) -> str:
+    number = f"try_cast(trim(CAST({value} AS VARCHAR)) AS DOUBLE)"
+    return f"NOT coalesce(isfinite({number}), false)"
 
 
 def _no_uid(value: str) -> str:
@@ -134,13 +176,13 @@ def _no_date(value: str) -> str:
 
 def _no_time(value: str) -> str:
     text = f"trim(CAST({value} AS VARCHAR))"
-    dicom = r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"
+    dicom = r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?"
     return f"(NOT regexp_full_match({text}, '{dicom}') AND try_cast({text} AS TIME) IS NULL)"
 
 
 _TYPES: Final[Mapping[str, Callable[[str], str]]] = {
-    "integer": _no_cast("BIGINT"),
-    "number": _no_cast("DOUBLE"),
+    "integer": _no_integer,
+    "number": _no_number,
     "date": _no_date,
     "time": _no_time,
     "uid": _no_uid,

@@ -6,7 +6,9 @@ SELECT, or asks of columns that the harvest will not have.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,21 +16,24 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from ..config.audit import AuditConfig, RequireConfig, RuleConfig
+from ..config.audit import AuditConfig, RuleConfig, Severity
 from ..config.profile import how_to_get
 from ..errors import ConfigError, HarvestError
+from ..locked import one_select
 from ..sql import missing_column
-from .listings import LISTINGS
+from .listings import LISTINGS_SCHEMA
 from .require import NoSuchColumn, required_sql
-from .sandbox import QueryFails, Sandbox, one_select, sandboxed
+from .sandbox import QueryFails, Sandbox, sandboxed
 
 OWN: Final = "audit.rules"
 """Set of the rules that stand in the config itself."""
 SHOWN_ROWS: Final = 20
-SHOWN_CHARACTERS: Final = 300
+_SHOWN_CHARACTERS: Final = 300
 """Of a value."""
 PREVIOUS: Final = "previous"
 """Schema of the tables of the snapshot before; they are empty where there is none."""
+
+_LISTINGS: Final = re.compile(r"\blistings\b", re.IGNORECASE)
 
 
 class State(StrEnum):
@@ -44,16 +49,14 @@ class State(StrEnum):
 class Rule:
     """A rule as it is run."""
 
-    name: str
     rule_set: str
     """Name of its file, or `OWN`."""
-    severity: str
-    """error, warning or info."""
-    description: str
-    sql: str | None
-    require: RequireConfig | None
-    needs: tuple[str, ...]
-    """Profiles without which it is skipped."""
+    config: RuleConfig
+
+    @property
+    def name(self) -> str:
+        """Its name, of which there is one in an audit."""
+        return self.config.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class RuleOutcome:
 
     name: str
     rule_set: str
-    severity: str
+    severity: Severity
     description: str
     state: State
     sql: str
@@ -77,11 +80,11 @@ class RuleOutcome:
     @property
     def fails_the_audit(self) -> bool:
         """Whether the exit code says so: an error was found, or cannot be excluded."""
-        return self.severity == "error" and self.state in (State.BROKEN, State.FAILED)
+        return self.severity == Severity.ERROR and self.state in (State.BROKEN, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
+class Askable:
     """What rules can ask of a harvest."""
 
     instances: pa.Schema
@@ -95,36 +98,26 @@ class Tables:
 def selected_rules(audit: AuditConfig) -> tuple[Rule, ...]:
     """Return the rules of an audit: those of its sets, in their order, then its own."""
     rules = [
-        _rule(rule, Path(name).stem)
+        Rule(Path(name).stem, rule)
         for name, rule_set in audit.sets.items()
         for rule in rule_set.rules
     ]
-    return (*rules, *(_rule(rule, OWN) for rule in audit.rules))
+    return (*rules, *(Rule(OWN, rule) for rule in audit.rules))
 
 
-def _rule(config: RuleConfig, rule_set: str) -> Rule:
-    return Rule(
-        config.name,
-        rule_set,
-        config.severity,
-        config.description,
-        config.sql,
-        config.require,
-        tuple(config.needs),
-    )
-
-
-def needs_listings(audit: AuditConfig) -> bool:
+def needs_listings(rules: Sequence[Rule]) -> bool:
     """Tell whether any rule asks of the listings of both clouds."""
-    return any("listings" in rule_set.needs for rule_set in audit.sets.values()) or any(
-        "listings" in (rule.sql or "") for rule in audit.rules
-    )
+    return any(_LISTINGS.search(_sql_of_others(rule.config)) for rule in rules)
+
+
+def _sql_of_others(rule: RuleConfig) -> str:
+    return rule.sql or (rule.require and rule.require.where) or ""
 
 
 # --- before the harvest ------------------------------------------------------------------------
 
 
-def check_rules(rules: Sequence[Rule], tables: Tables) -> dict[str, str]:
+def check_rules(rules: Sequence[Rule], tables: Askable) -> dict[str, str]:
     """Check rules against the columns that a harvest will have.
 
     Parameters
@@ -151,7 +144,7 @@ def check_rules(rules: Sequence[Rule], tables: Tables) -> dict[str, str]:
         for rule in rules:
             try:
                 _check(rule, sandbox, columns)
-            except _LacksColumn as lack:
+            except NoSuchColumn as lack:
                 lacking = _lacking(rule, tables)
                 if lacking:
                     skipped[rule.name] = f"needs {' and '.join(lacking)}"
@@ -165,31 +158,26 @@ def check_rules(rules: Sequence[Rule], tables: Tables) -> dict[str, str]:
     return skipped
 
 
-def _empty(tables: Tables) -> Any:
+def _empty(tables: Askable) -> AbstractContextManager[Sandbox]:
     given = {"instances": tables.instances.empty_table(), "series": tables.series.empty_table()}
-    return sandboxed({}, tables={**given, **_before(given), "listings": LISTINGS.empty_table()})
+    return sandboxed(
+        {}, tables={**given, **_before(given), "listings": LISTINGS_SCHEMA.empty_table()}
+    )
 
 
 def _before(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     return {f"{PREVIOUS}.{name}": table for name, table in tables.items()}
 
 
-class _LacksColumn(Exception):
-    """A rule asks of a column that is not there; the text is its name."""
-
-
 def _check(rule: Rule, sandbox: Sandbox, columns: Mapping[str, str]) -> None:
-    """Have a rule read no rows; raises `_LacksColumn` and `HarvestError`."""
-    try:
-        sql = sql_of(rule, columns)
-    except NoSuchColumn as lack:
-        raise _LacksColumn(str(lack)) from None
+    """Have a rule read no rows; raises `NoSuchColumn` and `HarvestError`."""
+    sql = sql_of(rule, columns)
     try:
         sandbox.columns(f"(\n{sql}\n)")
     except QueryFails as error:
         column = missing_column(error)
         if column is not None:
-            raise _LacksColumn(column) from None
+            raise NoSuchColumn(column) from None
         raise HarvestError(f"{error}") from None
 
 
@@ -203,18 +191,18 @@ def sql_of(rule: Rule, columns: Mapping[str, str]) -> str:
     NoSuchColumn
         Its `require` asks of a column that is not there.
     """
-    if rule.require is not None:
-        return one_select(required_sql(rule.require, columns))
-    assert rule.sql is not None
-    return one_select(rule.sql)
+    if rule.config.require is not None:
+        return one_select(required_sql(rule.config.require, columns))
+    assert rule.config.sql is not None
+    return one_select(rule.config.sql)
 
 
-def _lacking(rule: Rule, tables: Tables) -> list[str]:
+def _lacking(rule: Rule, tables: Askable) -> list[str]:
     """Name what a rule needs and the harvest does not have."""
     with_header = "header" in tables.instances.names
     return [
         "read.header: json" if need == "header" else f"profile {need}"
-        for need in rule.needs
+        for need in rule.config.needs
         if need not in tables.profiles and not (need == "header" and with_header)
     ]
 
@@ -246,27 +234,29 @@ def run_rules(
     """
     columns = sandbox.columns("instances")
     for rule in rules:
-        told = (rule.name, rule.rule_set, rule.severity, rule.description)
         if rule.name in skipped:
-            sql = rule.sql or ""
-            yield RuleOutcome(*told, State.SKIPPED, sql, reason=skipped[rule.name])
-            continue
-        try:
-            sql = sql_of(rule, columns)
-        except (HarvestError, NoSuchColumn) as error:
-            reason = f"no object has {error}" if isinstance(error, NoSuchColumn) else str(error)
-            yield RuleOutcome(*told, State.FAILED, rule.sql or "", reason=reason)
-            continue
-        yield _outcome(told, sql, sandbox)
+            yield _outcome(rule, State.SKIPPED, reason=skipped[rule.name])
+        else:
+            yield _run(rule, columns, sandbox)
 
 
-def _outcome(told: tuple[str, str, str, str], sql: str, sandbox: Sandbox) -> RuleOutcome:
+def _run(rule: Rule, columns: Mapping[str, str], sandbox: Sandbox) -> RuleOutcome:
+    sql = None
     try:
+        sql = sql_of(rule, columns)
         rows, names, first = sandbox.read(sql, _taken)
-    except QueryFails as error:
-        return RuleOutcome(*told, State.FAILED, sql, reason=str(error))
+    except NoSuchColumn as lack:
+        return _outcome(rule, State.FAILED, reason=f"no object has {lack}")
+    except (HarvestError, QueryFails) as error:
+        return _outcome(rule, State.FAILED, sql, reason=str(error))
     state = State.BROKEN if rows else State.KEPT
-    return RuleOutcome(*told, state, sql, rows, names, first)
+    return _outcome(rule, state, sql, rows=rows, columns=names, first=first)
+
+
+def _outcome(rule: Rule, state: State, sql: str | None = None, **found: Any) -> RuleOutcome:
+    config = rule.config
+    told = (config.name, rule.rule_set, config.severity, config.description)
+    return RuleOutcome(*told, state, sql or config.sql or "", **found)
 
 
 def _taken(
@@ -287,4 +277,4 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     text = value.hex() if isinstance(value, bytes) else str(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

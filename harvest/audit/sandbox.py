@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from ..config import OutputConfig
-from ..errors import HarvestError
+from ..locked import lock
 from ..sql import first_lines, quoted
 from ..views.connection import add_tables
 from ..views.output_files import OutputFiles
@@ -27,17 +27,6 @@ from ..views.output_files import OutputFiles
 MAIN: Final = "main"
 """Schema of the tables that are named without one."""
 BATCH_ROWS: Final = 10_000
-_LOCKED: Final = (
-    # python variables are tables to DuckDB unless told otherwise
-    "python_enable_replacements = false",
-    # where Python is interactive it would be among the results
-    "enable_progress_bar = false",
-    "autoinstall_known_extensions = false",
-    "autoload_known_extensions = false",
-    "enable_external_access = false",
-    "lock_configuration = true",
-)
-
 _INTERRUPTED: Final = re.compile("INTERRUPT Error|Query interrupted")
 """By a signal: not the query's failure."""
 
@@ -141,18 +130,21 @@ class Sandbox:
     def _limited(self) -> Iterator[threading.Event]:
         """Interrupt what takes too long; the event tells whether it was."""
         late = threading.Event()
+        if self._seconds is None:
+            yield late
+            return
 
         def interrupt() -> None:
             late.set()
             self._connection.interrupt()
 
-        timer = threading.Timer(self._seconds or 0, interrupt)
-        if self._seconds is not None:
-            timer.start()
+        timer = threading.Timer(self._seconds, interrupt)
+        timer.start()
         try:
             yield late
         finally:
             timer.cancel()
+            timer.join()  # one that has begun would interrupt the next query
 
 
 @contextmanager
@@ -207,31 +199,5 @@ def sandboxed(
             connection.register("given", table)
             connection.execute(f"CREATE TABLE {name} AS SELECT * FROM given")
             connection.unregister("given")
-        connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
-        for setting in _LOCKED:
-            connection.execute(f"SET {setting}")
+        lock(connection, allowed)
         yield Sandbox(connection, files, limits.seconds)
-
-
-def one_select(sql: str) -> str:
-    """Check that SQL is exactly one SELECT; return it without a semicolon at its end.
-
-    External access off and a list of allowed paths do not keep COPY from overwriting a file of
-    that list: what is no SELECT must not get as far as that.
-
-    Raises
-    ------
-    HarvestError
-        It is something else; the text says what.
-    """
-    try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise HarvestError(f"it is no SQL: {first_lines(error)}") from None
-    if len(statements) != 1:
-        raise HarvestError(f"it must be exactly one SELECT, and is {len(statements)} statements")
-    if statements[0].type != duckdb.StatementType.SELECT:
-        raise HarvestError(
-            f"it must be exactly one SELECT, and is {statements[0].type.name.upper()}"
-        )
-    return statements[0].query.strip().rstrip(";").strip()

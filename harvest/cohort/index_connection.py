@@ -13,7 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from ..config import CohortConfig
-from ..errors import CohortError
+from ..errors import CohortError, HarvestError
+from ..locked import lock, one_select
 from ..sql import file_literal, first_lines, quoted
 from . import idc_index
 
@@ -45,17 +46,13 @@ def index_connection(cohort: CohortConfig, sql: str, *, offline: bool) -> duckdb
     connection = duckdb.connect()
     literals = {table: file_literal(path.absolute()) for table, path in files.items()}
     paths = {*literals.values(), *(quoted(path.absolute()) for path in files.values())}
-    connection.execute(f"SET allowed_paths = [{', '.join(sorted(paths))}]")
     try:
         for table, literal in literals.items():
             connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({literal})')
         connection.execute(_all_series(connection))
     except duckdb.Error as error:
         raise CohortError(f"the index cannot be read: {first_lines(error)}") from None
-    # python variables are tables to DuckDB unless told otherwise
-    connection.execute("SET python_enable_replacements = false")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    lock(connection, sorted(paths))
     return connection
 
 
@@ -99,20 +96,12 @@ def selected(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     CohortError
         It is not one SELECT, or fails.
     """
-    _check_select(sql)
     try:
-        return connection.execute(sql).to_arrow_table()
+        return connection.execute(one_select(sql, "cohort.sql")).to_arrow_table()
     except duckdb.Error as error:
         raise CohortError(f"cohort.sql fails: {first_lines(error)}{_hint(error)}") from None
-
-
-def _check_select(sql: str) -> None:
-    try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise CohortError(f"cohort.sql is no SQL: {first_lines(error)}") from None
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise CohortError("cohort.sql must be exactly one SELECT")
+    except HarvestError as error:
+        raise CohortError(str(error)) from None
 
 
 def _hint(error: duckdb.Error) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
@@ -78,12 +79,20 @@ class RequireConfig(Section):
         check_one_of(given, tuple(name for name in cls.model_fields if name != "where"))
 
 
+class Severity(StrEnum):
+    """How much it matters that a rule is broken, worst first."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
 class RuleConfig(Section):
     """A rule: a query that returns what breaks it."""
 
     name: Annotated[str, Field(pattern=rf"^{_NAME}$")]
     """Lower case, digits and underscores."""
-    severity: Literal["error", "warning", "info"]
+    severity: Severity
     """A broken rule of severity error makes the audit's exit code 2."""
     description: Annotated[str, Field(min_length=1)]
     """What is wrong with the rows that it returns."""
@@ -105,7 +114,8 @@ class RuleSetFile(Section):
 
     description: str
     needs: list[str] = Field(default_factory=list)
-    """Profiles that all its rules need; `listings` for the listings of both clouds."""
+    """Profiles without which the set is refused, `listings` for the listings of both clouds: told
+    to people, and found out from its rules."""
     rules: Annotated[list[RuleConfig], Field(min_length=1)]
 
 

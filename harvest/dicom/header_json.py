@@ -95,6 +95,11 @@ def header_json(header: Header, url: str) -> HeaderJson:
     )
 
 
+def bulk_data_of(url: str) -> str:
+    """Return how each BulkDataURI of an object begins in the text, with its opening quote."""
+    return quote(f"{url}#bytes=")[:-1]
+
+
 def _meta_and_rest(dataset: DataSet) -> list[DataSet]:
     """Split what is encoded in different byte orders: group 0002 is always little endian."""
     parts: list[DataSet] = [{}, {}]
@@ -130,7 +135,7 @@ class _Writer:
     """
 
     def __init__(self, url: str | None) -> None:
-        self._bulk = None if url is None else quote(f"{url}#bytes=")[:-1]
+        self._bulk = None if url is None else bulk_data_of(url)
         self._path: list[int] = []
         self.issues: list[HeaderIssue] = []
         self.placed: set[int] = set()

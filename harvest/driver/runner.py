@@ -29,7 +29,7 @@ from ..worker.partition import (
     read_partition,
     read_task,
 )
-from .carry import Beside, can_carry, carry_over, join
+from .carry import Mixed, carry_over, carryable, join_rows
 from .cluster import Cluster, Killed, open_cluster
 from .dask_report import check_report
 from .isolate import known_suspects, read_in_pieces
@@ -212,14 +212,15 @@ class _Run:
         self._read([pieces.get(part.name, part) for part in parts])
         for each in beside:
             self._lease.check()
-            join(each, self._output, self._columns)
+            join_rows(each, self._output, self._columns)
 
-    def _carried(self, previous: Output) -> tuple[Beside, ...]:
-        if not can_carry(self._plan, previous):
+    def _carried(self, previous: Output) -> tuple[Mixed, ...]:
+        earlier = carryable(self._plan, previous)
+        if earlier is None:
             self._progress.message("the snapshot before was made otherwise: all objects are read")
             return ()
         self._progress.message("carrying over what has not changed")
-        return carry_over(self._plan, self._output, previous, self._columns, self._lease)
+        return carry_over(self._plan, self._output, earlier, self._columns, self._lease)
 
     def _rows(self, part: Part) -> int:
         return self._plan.partitions[part.partition].rows if part.rows is None else len(part.rows)

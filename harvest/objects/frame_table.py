@@ -13,8 +13,8 @@ import pyarrow as pa
 from ..config import OutputConfig, output_of
 from ..errors import ErrorKind, HarvestError, ObjectError
 from ..frames import FrameRanges, FrameSource, Unlocatable, Why
-from ..output import LocalOutput, Output, open_output
-from ..output.destination import written_whole
+from ..output import Output, open_output
+from ..output.destination import written_beside
 from ..output.documents import finished
 from ..table.frame_rows import frames_file
 from ..table.parquet import rows_of
@@ -107,11 +107,12 @@ def write_frames(rows: Iterable[dict[str, Any]], file: Path) -> None:
         As `harvest.destination.local_file` gives it.
     """
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["url"])), schema=FRAMES)
-    with written_whole(file) as unfinished:
-        folder = LocalOutput(unfinished.parent)
-        with frames_file(folder, unfinished.name, {}, table.num_rows) as index:
-            for row in range(table.num_rows):  # a row group ends with a batch
-                index.write(table.slice(row, 1).combine_chunks().to_batches()[0])
+    with (
+        written_beside(file) as (folder, name),
+        frames_file(folder, name, {}, table.num_rows) as index,
+    ):
+        for row in range(table.num_rows):  # a row group ends with a batch
+            index.write(table.slice(row, 1).combine_chunks().to_batches()[0])
 
 
 def indexed(index: Index, url: str, size: int) -> FrameRanges:

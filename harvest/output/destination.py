@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..errors import OutputError
 from ..urls import parse_url
-from . import MANIFEST, PLAN
+from . import MANIFEST, PLAN, LocalOutput, Output
+from .faults import explained
 
 
 def local_file(destination: str | Path) -> Path:
@@ -48,24 +49,66 @@ def _is_harvest(folder: Path) -> bool:
     return finished or os.path.isdir(folder / PLAN)
 
 
+def local_files(folder: str | Path, names: Iterable[str]) -> list[Path]:
+    """Check where the tables of a folder are to be written; raises as `local_file`."""
+    return [local_file(f"{folder}/{name}.parquet") for name in names]
+
+
 @contextmanager
 def written_whole(file: Path) -> Iterator[Path]:
-    """Yield a path beside a file; what is written there becomes the file when the block ends."""
-    with _refusal_told(file):
+    """Yield a path beside a file; what is written there becomes the file when the block ends.
+
+    Raises
+    ------
+    OutputError
+        The file system refuses a file there. What fails inside the block is the caller's.
+    """
+    with _explained(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         beside = TemporaryDirectory(prefix=".harvest-", dir=file.parent)
     with beside as folder:
         # not by its own name: nothing unfinished is called .parquet
         unfinished = Path(folder) / "unfinished"
         yield unfinished
-        with _refusal_told(file):
+        with _explained(file):
             os.replace(unfinished, file)
 
 
 @contextmanager
-def _refusal_told(file: Path) -> Iterator[None]:
+def written_beside(file: Path) -> Iterator[tuple[Output, str]]:
+    """Yield an output, and the name in it that becomes the file when the block ends.
+
+    Raises
+    ------
+    OutputError
+        The file system refuses it, also inside the block.
+    """
+    with written_whole(file) as unfinished:
+        yield _Beside(unfinished.parent, file), unfinished.name
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Write a file; raises `OutputError`."""
+    with written_beside(file) as (output, name):
+        output.write(name, data)
+
+
+class _Beside(LocalOutput):
+    """A folder beside a file: what is refused there is told of the file."""
+
+    def __init__(self, folder: Path, file: Path) -> None:
+        super().__init__(folder)
+        self._file = file
+
+    def _explained(self, verb: str) -> AbstractContextManager[None]:
+        return _explained(self._file, verb)
+
+
+@contextmanager
+def _explained(file: Path, verb: str = "written") -> Iterator[None]:
     try:
-        yield
-    except OSError as error:
-        text = f"{file} cannot be written ({error.strerror}): name another file"
+        with explained(str(file), verb, "name another file"):
+            yield
+    except FileNotFoundError as error:  # of a folder in which nothing can be, such as /proc
+        text = f"{file} cannot be {verb} ({error.strerror}): name another file"
         raise OutputError(text) from None

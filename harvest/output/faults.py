@@ -10,7 +10,7 @@ from typing import Final
 from ..errors import OutputError
 
 _RUN_AGAIN: Final = "run the same command again"
-_CLEAR: Final = f"free space, then {_RUN_AGAIN}; finished partitions are not read again"
+_CLEAR: Final = f"free space, then {_RUN_AGAIN}"
 _NEXT_STEPS: Final = {
     errno.EROFS: "{elsewhere}",
     errno.EACCES: "let this user write there, or {elsewhere}",
@@ -23,7 +23,7 @@ _NEXT_STEPS: Final = {
 
 
 @contextmanager
-def explained(place: str, verb: str, elsewhere: str) -> Iterator[None]:
+def explained(place: str, verb: str, elsewhere: str, *, kept: str = "") -> Iterator[None]:
     """Raise `OutputError` for what the file system refuses, with cause and next step.
 
     Parameters
@@ -34,12 +34,16 @@ def explained(place: str, verb: str, elsewhere: str) -> Iterator[None]:
         What was done to it, such as ``written``.
     elsewhere
         How the user names another place.
+    kept
+        What is not lost where the disk is full.
     """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"the disk of {place} is full: {_CLEAR}") from None
+            raise OutputError(
+                f"the disk of {place} is full: {_CLEAR}{kept and f'; {kept}'}"
+            ) from None
         if error.errno in (None, errno.ENOENT, errno.EBADF, errno.EINVAL):
             raise  # a file that may be absent, or a bug
         step = _NEXT_STEPS.get(error.errno, "mend that, or {elsewhere}")

@@ -198,7 +198,8 @@ class LocalOutput:
                     os.close(descriptor)
 
     def _explained(self, verb: str) -> AbstractContextManager[None]:
-        return explained(f"output {self.folder}", verb, "name another folder")
+        kept = "finished partitions are not read again"
+        return explained(f"output {self.folder}", verb, "name another folder", kept=kept)
 
 
 def _lock(descriptor: int) -> bool:

@@ -14,9 +14,9 @@ REPORT: Final = "report.json"
 PAGE: Final = "report.html"
 DIFF: Final = "diff"
 """Folder of the tables that tell what changed."""
-LISTINGS: Final = "listings"
+LISTINGS_FOLDER: Final = "listings"
 """Folder of the table of what both clouds hold."""
-_FILES: Final = frozenset((*TABLES, DIFF, LISTINGS, PAGE, REPORT))
+_FILES: Final = frozenset((*TABLES, DIFF, LISTINGS_FOLDER, PAGE, REPORT))
 """Of a snapshot, beside its manifest."""
 _FORMAT: Final = "%Y%m%dT%H%M%SZ"
 _NAME: Final = re.compile(r"\d{8}T\d{6}Z")
@@ -25,6 +25,16 @@ _NAME: Final = re.compile(r"\d{8}T\d{6}Z")
 def snapshot_names(folder: Output) -> list[str]:
     """List the snapshots of a folder, oldest first, whatever their state."""
     return [name for name in folder.folders() if _NAME.fullmatch(name)]
+
+
+def complete_names(folder: Output, names: list[str]) -> list[str]:
+    """Return those snapshots of a folder that have their report."""
+    return [name for name in names if folder.exists(f"{name}/{REPORT}")]
+
+
+def time_of(name: str) -> datetime:
+    """Return when a snapshot was begun."""
+    return datetime.strptime(name, _FORMAT).replace(tzinfo=UTC)
 
 
 def snapshot_config(folder: OutputConfig, name: str) -> OutputConfig:
@@ -44,8 +54,7 @@ def new_name(existing: list[str], now: datetime | None = None) -> str:
     """
     time = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
     if existing:
-        last = datetime.strptime(max(existing), _FORMAT).replace(tzinfo=UTC)
-        time = max(time, last + timedelta(seconds=1))
+        time = max(time, time_of(max(existing)) + timedelta(seconds=1))
     return time.strftime(_FORMAT)
 
 
@@ -90,7 +99,7 @@ def remove_old(config: OutputConfig, keep: int | None) -> list[str]:
     """
     folder = open_output(config)
     names = snapshot_names(folder)
-    complete = [name for name in names if folder.exists(f"{name}/{REPORT}")]
+    complete = complete_names(folder, names)
     old = complete[:-keep] if keep is not None else []
     left = [
         name

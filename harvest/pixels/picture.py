@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ..errors import HarvestError
 from ..objects.decoding import DECODERS
-from ..output.destination import written_whole
+from ..output.destination import write_whole
 
 _KINDS: Final = (("u1", 2), ("u2", 2), ("u1", 3))
 """dtypes and dimensions that PNG has: grey of 8 and 16 bits, RGB."""
@@ -41,5 +42,6 @@ def write_png(pixels: np.ndarray[Any, Any], file: Path) -> None:
             f"PNG has no pixels of {pixels.dtype} in {pixels.ndim} dimensions: read them in Python "
             "with harvest.read_region"
         )
-    with written_whole(file) as unfinished:
-        Image.fromarray(pixels).save(unfinished, "PNG")
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "PNG")
+    write_whole(file, written.getvalue())

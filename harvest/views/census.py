@@ -13,7 +13,7 @@ from ..config import OutputConfig
 from ..dicom.offsets import OffsetTable
 from ..errors import HarvestError
 from ..meaning import install
-from ..output.destination import written_whole
+from ..output.destination import write_whole
 from ..show import size_text
 from .queries import querying
 
@@ -117,8 +117,7 @@ def write_census(counts: Sequence[Count], file: Path, title: str) -> None:
         raise HarvestError("no object of this harvest has pixels: there is nothing to draw")
     drawn = io.BytesIO()
     _drawn(counts, title).savefig(drawn, format="png", dpi=150, metadata={"Software": None})
-    with written_whole(file) as unfinished:
-        unfinished.write_bytes(drawn.getvalue())
+    write_whole(file, drawn.getvalue())
 
 
 def title_of(counts: Iterable[Count], output: str) -> str:

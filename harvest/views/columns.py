@@ -20,8 +20,8 @@ from ..dicom.paths import top_tags
 from ..dicom.tags import Wanted
 from ..driver.progress import Progress
 from ..errors import OutputError
-from ..output import LocalOutput, Output, open_output
-from ..output.destination import local_file, written_whole
+from ..output import Output, open_output
+from ..output.destination import local_file, written_beside
 from ..output.documents import finished
 from ..table.parquet import read_parquet, write_parquet
 from ..table.schema import HEADER_COLUMN, attributes_of, columns_schema
@@ -80,14 +80,18 @@ def write_columns(
             "read.header: json; add the tags to the config, and harvest into another output"
         )
     progress = progress or Progress()
-    with written_whole(file) as unfinished:
-        schema, rows = _write(opened, manifest, wanted, unfinished, progress)
+    with written_beside(file) as target:
+        schema, rows = _write(opened, manifest, wanted, target, progress)
     names = tuple(attribute.name for attribute in attributes_of(schema))
     return NewColumns(str(destination), rows, names)
 
 
 def _write(
-    output: Output, manifest: dict[str, Any], wanted: Wanted, file: Path, progress: Progress
+    output: Output,
+    manifest: dict[str, Any],
+    wanted: Wanted,
+    target: tuple[Output, str],
+    progress: Progress,
 ) -> tuple[pa.Schema, int]:
     """Write the columns; return their schema, and how many rows there are."""
     files = [file["name"] for file in manifest["tables"]["instances"]]
@@ -101,8 +105,7 @@ def _write(
     made = (conform(maker.batch(batch), schema) for batch in _batches(output, files))
     progress.message("making the columns")
     written = write_parquet(
-        LocalOutput(file.parent),
-        file.name,
+        *target,
         made,
         schema,
         {"harvest.plan": manifest["plan"]},

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from ..cohort.idc_index import IndexColumn, IndexDefinition, index_definitions, installed_version
 from ..config import OutputConfig
 from ..errors import HarvestError, OutputError
-from ..output import LocalOutput
-from ..output.destination import local_file, written_whole
+from ..output.destination import local_files, written_beside
 from ..table.parquet import write_parquet
 from . import bigquery
 from .dicom_all import ATTRIBUTES
@@ -93,7 +92,7 @@ def write_indices(
         As `harvest.connect`, or the folder cannot be written.
     """
     wanted = [_query(name) for name in dict.fromkeys(names)]
-    files = [local_file(f"{dest}/{index.definition.name}.parquet") for index in wanted]
+    files = local_files(dest, (index.definition.name for index in wanted))
     with querying(output) as connection:
 
         def query(sql: str) -> pa.Table:
@@ -134,9 +133,8 @@ def _write(query: _Query, index: IndexQuery, file: Path, missing: _Missing) -> W
     }
     batches, rows = table.to_batches(), table.num_rows
     try:
-        with written_whole(file) as unfinished:
-            folder = LocalOutput(unfinished.parent)
-            write_parquet(folder, unfinished.name, batches, table.schema, footer, rows=rows)
+        with written_beside(file) as (folder, name):
+            write_parquet(folder, name, batches, table.schema, footer, rows=rows)
     except OutputError as error:
         raise OutputError(f"{file.name} is not written: {error}") from None
     return WrittenIndex(

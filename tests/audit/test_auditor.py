@@ -437,7 +437,7 @@ class Killed(BaseException):
         "harvest.driver.runner.make_plan",
         "harvest.driver.runner.carry_over",
         "harvest.driver.runner._Run._read_on",
-        "harvest.driver.runner.join",
+        "harvest.driver.runner.join_rows",
         "harvest.driver.runner.publish",
         "harvest.driver.runner.clear",
         "harvest.audit.auditor.diff",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from dataclasses import replace
@@ -189,3 +190,52 @@ def test_random_changes_are_all_found(tmp_path: Path) -> None:
     rows = read_table(folder / "instances.parquet")
     told = {(a, r["new_url"]) for r in rows if r["change"] == "changed" for a in r["attributes"]}
     assert told == set(pairs)
+
+
+def test_of_two_copies_the_one_that_is_gone_is_removed(tmp_path: Path) -> None:
+    copies = [instance(1, series=1), instance(1, series=2)]
+    found, folder = compared(tmp_path, copies, copies[1:])
+    assert found.instances == replace(NOTHING[1], removed=1, unchanged=1)
+    (gone,) = read_table(folder / "instances.parquet")
+    assert gone["old_url"] == copies[0]["url"]
+
+
+def test_a_series_that_the_index_does_not_know_changes_with_its_instances(tmp_path: Path) -> None:
+    old = [instance(1), instance(2)]
+    new = [instance(1), instance(2, PatientID="P2")]
+    unknown = [{**row, "SeriesInstanceUID": None} for row in series_rows(old)]
+    found, folder = compared(tmp_path, old, new, old_series=unknown, new_series=unknown)
+    assert (found.series, found.instances.changed) == (SeriesCounts(0, 0, 0, changed=1), 1)
+    (series,) = read_table(folder / "series.parquet")
+    assert series["instances_changed"] == 1
+
+
+def test_what_one_harvest_does_not_know_is_no_revision(tmp_path: Path) -> None:
+    """An object of a manifest of URLs is not listed: only who reads it knows size and ETag."""
+    new = {**instance(1), "crdc_instance_uuid": None}
+    old = {**new, "size": None, "etag": None, "status": "error", "error": "unavailable"}
+    found, _ = compared(
+        tmp_path, [old], [new], old_series=series_rows([new]), new_series=series_rows([new])
+    )
+    assert found.instances == replace(NOTHING[1], changed=1)
+
+
+def test_another_transport_writes_the_etag_otherwise(tmp_path: Path) -> None:
+    """What has a UUID is the same object wherever it is, as for what is carried over."""
+    old = [instance(1, etag="d41d8cd98f00b204e9800998ecf8427e"), instance(2)]
+    new = [instance(1, etag="CJ7f2fbs"), instance(2, size=7)]
+    found, _ = compared(tmp_path, old, new)
+    assert found.instances == replace(NOTHING[1], revised=1, unchanged=1)
+
+
+def test_bulk_data_of_an_object_that_has_moved_are_the_same(tmp_path: Path) -> None:
+    """Keys of S3 may hold what JSON escapes."""
+    schema = instances_schema(resolve_attributes(["core"], []), header=True)
+    sides = []
+    for name in ("old", "new"):
+        url = f'file:///{name} "of\\ours".dcm'
+        header = json.dumps({"00420011": {"vr": "OB", "BulkDataURI": f"{url}#bytes=900-100"}})
+        row = instance(1, url=url, header=header)
+        sides.append(output_config(made_output(tmp_path / name, [row], schema=schema)))
+    found = diff(sides[0], sides[1])
+    assert found.instances == replace(NOTHING[1], moved=1)

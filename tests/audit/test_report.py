@@ -122,6 +122,8 @@ def test_the_json_says_the_same() -> None:
     assert content["rules"][0]["first"] == [["value", None], [None, "value"]]
     assert content["exit_code"] == 2
     assert trend_of(content) == made.trend
+    later = {**content, "trend": [{**each, "bytes_read": 7} for each in content["trend"]]}
+    assert trend_of(later) == made.trend
 
 
 def test_everything_is_in_the_page() -> None:

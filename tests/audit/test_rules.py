@@ -10,9 +10,9 @@ import pytest
 from harvest.audit.rules import (
     PREVIOUS,
     SHOWN_ROWS,
+    Askable,
     RuleOutcome,
     State,
-    Tables,
     check_rules,
     needs_listings,
     run_rules,
@@ -111,6 +111,8 @@ def _apart(row: dict[str, Any], number: int) -> dict[str, Any]:
             {"require": {"not_null": "XRayTubeCurrent"}},
             "XRayTubeCurrent to read.tags",
         ),
+        ({"require": {"one_of": {"Rows": [4, "A"]}}}, "'A' is no number, and Rows is one"),
+        ({"require": {"one_of": {"SliceThickness": ["nan"]}}}, "'nan' is no number"),
         ({"sql": "SELECT 1; SELECT 2"}, "is 2 statements"),
         ({"sql": "COPY instances TO 'x'"}, "is COPY"),
         ({"sql": "ATTACH 'x.db'"}, "is ATTACH"),
@@ -144,7 +146,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_rules_of_other_profiles_are_skipped_and_named() -> None:
-    core = Tables(instances_schema(resolve_attributes(["core"], [])), series_schema(), ("core",))
+    core = Askable(instances_schema(resolve_attributes(["core"], [])), series_schema(), ("core",))
     skipped = check_rules(selected_rules(AuditConfig(rule_sets=["geometry"])), core)
     assert skipped["tile_count"] == "needs profile sm"
     assert "geometry_missing" not in skipped
@@ -153,7 +155,7 @@ def test_rules_of_other_profiles_are_skipped_and_named() -> None:
 
 
 def test_where_every_attribute_is_harvested_a_missing_column_is_no_mistake() -> None:
-    tables = Tables(instances_schema(()), series_schema(), ("all",), is_open=True)
+    tables = Askable(instances_schema(()), series_schema(), ("all",), is_open=True)
     rules = selected_rules(own(sql="SELECT KVP FROM instances"))
     assert check_rules(rules, tables) == {}
     bare = {"instances": tables.instances.empty_table()}
@@ -162,10 +164,21 @@ def test_where_every_attribute_is_harvested_a_missing_column_is_no_mistake() -> 
     assert (outcome.state, outcome.fails_the_audit) == (State.FAILED, True)
 
 
-def test_listings_are_made_only_where_a_rule_asks() -> None:
-    assert needs_listings(AuditConfig(rule_sets=["both_clouds"]))
-    assert needs_listings(own(sql="SELECT url FROM listings"))
-    assert not needs_listings(AuditConfig(rule_sets=["completeness"]))
+def test_listings_are_made_only_where_a_rule_asks(tmp_path: Path) -> None:
+    # a set of the user's own, that does not say what it needs
+    own_set = tmp_path / "ours.yaml"
+    rule = "{name: gone, severity: error, description: x, sql: SELECT url FROM Listings}"
+    own_set.write_text(f"description: ours\nrules:\n  - {rule}\n")
+    where = {"not_null": "url", "where": "url NOT IN (SELECT url FROM listings)"}
+    for asking in (
+        AuditConfig(rule_sets=["both_clouds"]),
+        AuditConfig(rule_sets=[str(own_set)]),
+        own(sql="SELECT url FROM listings"),
+        own(require=where),
+    ):
+        assert needs_listings(selected_rules(asking))
+    for silent in (AuditConfig(rule_sets=["completeness"]), own(sql="SELECT 1 AS listings_ok")):
+        assert not needs_listings(selected_rules(silent))
 
 
 # --- on a snapshot -----------------------------------------------------------------------------

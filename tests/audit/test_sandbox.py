@@ -17,11 +17,11 @@ from harvest.audit.sandbox import (
     QueryTooSlow,
     Sandbox,
     SandboxLimits,
-    one_select,
     sandboxed,
 )
 from harvest.config import output_config
 from harvest.errors import HarvestError, OutputError
+from harvest.locked import one_select
 from tests.support.snapshots import instance, made_output
 
 COUNT = "SELECT count(*) FROM instances"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,53 @@ def test_what_the_bytes_decide_is_carried_and_what_may_pass_is_tried_again(
     assert series.keys[2] in asked[0]
 
 
+def test_what_was_too_large_is_read_again(tmp_path: Path, scheduler: str) -> None:
+    """The limit may be another one by now."""
+    files = some_files(tmp_path / "data", 3)
+    large = dcmread(files[1])
+    large.ImageComments = "x" * 10_000
+    large.save_as(files[1])
+    limited = folder_config(
+        tmp_path / "data", tmp_path / "old", scheduler, limits={"header_bytes": 4096}
+    )
+    assert run(limited).errors == {"too_large": 1}
+    ended = run(
+        folder_config(tmp_path / "data", tmp_path / "new", scheduler),
+        carry_from=output_config(str(tmp_path / "old")),
+    )
+    assert ended.errors == {}
+    assert [bool(row["requests"]) for row in instances(tmp_path / "new")] == [False, True, False]
+
+
+def test_bulk_data_are_named_by_the_url_that_their_object_has_now(
+    lab: Lab, tmp_path: Path, scheduler: str
+) -> None:
+    """Also where JSON escapes a part of it."""
+    file = write_dicom(tmp_path / "0.dcm", "1.2.5", instance="1")
+    large = dcmread(file)
+    large.add_new(0x00420011, "OB", bytes(10_000))
+    large.save_as(file)
+    uuid = "00000000-0000-4000-8000-000000000001"
+    names = {name: f'{name} "of ours"/{uuid}/{uuid}.dcm' for name in ("old", "new")}
+    bucket = "idc-open-data"
+    put(lab, bucket, dict.fromkeys(names.values(), file))
+    for name, key in names.items():
+        folder = f"s3://{bucket}/{key.partition('/')[0]}/"
+        config = config_of(
+            tmp_path / name,
+            {"prefix": folder},
+            source_of(lab, "aws"),
+            scheduler=scheduler,
+            read={"header": "json"},
+        )
+        before = output_config(str(tmp_path / "old")) if name == "new" else None
+        ended = run(config, carry_from=before)
+    assert ended.requests == 0
+    (row,) = instances(tmp_path / "new")
+    uri = json.loads(row["header"])["00420011"]["BulkDataURI"]
+    assert uri.startswith(f"{row['url']}#bytes=")
+
+
 def test_another_profile_carries_nothing(tmp_path: Path, scheduler: str) -> None:
     some_files(tmp_path / "data")
     run(folder_config(tmp_path / "data", tmp_path / "old", scheduler))
@@ -217,7 +265,7 @@ def test_a_damaged_carried_part_is_read_again(
 
     old = output_config(str(tmp_path / "old"))
     with monkeypatch.context() as patched:
-        patched.setattr("harvest.driver.runner.join", killed)
+        patched.setattr("harvest.driver.runner.join_rows", killed)
         with pytest.raises(Killed):
             run(config, carry_from=old)
     (kept,) = (tmp_path / "new").rglob("kept/*.arrow")

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from harvest.audit.listings import LISTINGS
-from harvest.audit.rules import RuleOutcome, Tables, check_rules, run_rules, selected_rules
+from harvest.audit.listings import LISTINGS_SCHEMA
+from harvest.audit.rules import Askable, RuleOutcome, check_rules, run_rules, selected_rules
 from harvest.audit.sandbox import sandboxed
 from harvest.config.audit import AuditConfig, RuleConfig
 from harvest.config.profile import resolve_attributes
@@ -163,14 +163,14 @@ def _listings(row: Row) -> Iterator[Row]:
 # --- running rules on a cohort -----------------------------------------------------------------
 
 SCHEMA = instances_schema(resolve_attributes(PROFILES, []), header=True)
-TABLES = Tables(SCHEMA, series_schema(), PROFILES)
+TABLES = Askable(SCHEMA, series_schema(), PROFILES)
 
 
 def in_memory(cohort: Cohort) -> dict[str, pa.Table]:
     return {
         "instances": pa.Table.from_pylist(cohort.instances, SCHEMA),
         "series": pa.Table.from_pylist(cohort.series, series_schema()),
-        "listings": pa.Table.from_pylist(cohort.listings, LISTINGS),
+        "listings": pa.Table.from_pylist(cohort.listings, LISTINGS_SCHEMA),
     }
 
 
