@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..dicom.header_json import bulk_data_of
-from ..output import MANIFEST, Output
+from ..output import FORMAT_VERSION, MANIFEST, Output
 from ..output.documents import read_json, write_json
 from ..output.lease import Lease
 from ..plan.stored import Plan, load_plan
 from ..table.arrow import partition_name, read_arrow
 from ..table.parts import Part, parts_folder, take_part, write_part
-from ..table.schema import FORMAT_VERSION, HEADER_COLUMN
+from ..table.schema import HEADER_COLUMN
 from ..table.union import TableColumns, conform
 from .same_objects import NONE, Earlier, same_objects
 from .spool import spooled

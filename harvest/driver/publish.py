@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import OutputBusy, OutputError
-from ..output import MANIFEST, PARTS, TABLES, Output
+from ..output import FORMAT_VERSION, MANIFEST, PARTS, TABLES, Output
 from ..output.documents import json_bytes
 from ..output.lease import Lease
 from ..plan.stored import Plan
@@ -20,7 +20,7 @@ from ..table.arrow import SERIES_PLAN, read_arrow
 from ..table.frame_rows import frames_file, frames_of, instances_of, with_frames
 from ..table.parquet import PublishedFile, parquet_file, read_parquet, write_parquet
 from ..table.parts import Part, part_schema, parts_folder, take_part
-from ..table.schema import FORMAT_VERSION, FRAMES_COLUMN
+from ..table.schema import FRAMES_COLUMN
 from ..table.union import TableColumns, conform
 from .tally import Tally
 

@@ -13,9 +13,10 @@ from ..store import open_bucket
 from ..urls import parse_url
 from .bucket import BucketOutput
 from .folder import LocalOutput
-from .protocol import MANIFEST, PARTS, PLAN, TABLES, WORK, Output
+from .protocol import FORMAT_VERSION, MANIFEST, PARTS, PLAN, TABLES, WORK, Output
 
 __all__ = [
+    "FORMAT_VERSION",
     "MANIFEST",
     "PARTS",
     "PLAN",

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..errors import OutputError
-from .protocol import MANIFEST, Output
+from .protocol import FORMAT_VERSION, MANIFEST, Output
 
 
 def finished(output: Output, url: str) -> dict[str, Any]:
@@ -15,13 +15,20 @@ def finished(output: Output, url: str) -> dict[str, Any]:
     Raises
     ------
     OutputError
-        It is not finished.
+        It is not finished, or a later harvest has written it in a format that this one does not
+        know.
     """
     manifest = find_json(output, MANIFEST)
     if manifest is None:
         raise OutputError(
             f"{url} holds no finished harvest: `harvest status {url}` tells how far "
             "it is, and `harvest run` finishes it"
+        )
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise OutputError(
+            f"{url} has output format {manifest['format_version']} of harvest "
+            f"{manifest['versions']['harvest']}, and this harvest reads up to {FORMAT_VERSION}: "
+            "install that one, or read the Parquet files themselves"
         )
     return manifest
 

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
+FORMAT_VERSION: Final = 1
+"""Of an output's layout and meaning; another one is never resumed, and a newer one not read."""
 WORK: Final = "_harvest"
 """Folder of unfinished work; nothing in it is named .parquet."""
 PLAN: Final = f"{WORK}/plan"

@@ -26,12 +26,11 @@ from ..cohort.resolve import (
 )
 from ..config import Config, ReadConfig
 from ..errors import CohortError, HarvestError
-from ..output import PARTS, PLAN, Output
+from ..output import FORMAT_VERSION, PARTS, PLAN, Output
 from ..output.documents import write_json
 from ..store.protocol import Listed
 from ..table.arrow import PLAN_ROW, SERIES_PLAN, partition_name, write_arrow
 from ..table.parquet import ROWS_PER_FILE, ROWS_PER_LONG_FILE
-from ..table.schema import FORMAT_VERSION
 from .estimate import Estimate, estimate_cohort, expected_instances, frames_cost, object_cost
 from .listing import ListedSeries, ListingTask, list_prefix, plan_row, sampled
 from .listing_tasks import SERIES_PER_TASK, Mapper, list_requests, list_series

@@ -11,10 +11,9 @@ from typing import Any, Final
 from ..config import Config
 from ..dicom.tags import Wanted, leaves, open_paths
 from ..errors import OutputError
-from ..output import PLAN, Output
+from ..output import FORMAT_VERSION, PLAN, Output
 from ..output.documents import find_json
 from ..table.parts import Part, part_of
-from ..table.schema import FORMAT_VERSION
 
 PLAN_FILE: Final = f"{PLAN}/plan.json"
 

@@ -11,8 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..output import Output
-from .schema import FORMAT_VERSION
+from ..output import FORMAT_VERSION, Output
 
 ROW_GROUP_ROWS: Final = 122_880
 """DuckDB's own row group: one thread scans one."""

@@ -12,9 +12,6 @@ from ..dicom.tags import Attribute, key_of, tag_text
 from ..dicom.values import column_kind
 from ..frames import FrameSource
 
-FORMAT_VERSION: Final = 1
-"""Of the output's layout and meaning; another one is never resumed."""
-
 ISSUE: Final = pa.struct([("path", pa.string()), ("problem", pa.string()), ("raw", pa.binary())])
 
 _KINDS: Final = {

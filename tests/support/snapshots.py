@@ -15,10 +15,10 @@ from harvest.audit.diff import Diff, InstanceCounts, OffsetTableCounts, SeriesCo
 from harvest.cohort.resolve import PrefixCohort, resolve_cohort
 from harvest.config import CohortConfig, SourceConfig, output_config
 from harvest.config.profile import resolve_attributes
-from harvest.output import MANIFEST, LocalOutput
+from harvest.output import FORMAT_VERSION, MANIFEST, LocalOutput
 from harvest.output.documents import write_json
 from harvest.table.parquet import write_parquet
-from harvest.table.schema import FORMAT_VERSION, SERIES_COUNTS, instances_schema
+from harvest.table.schema import SERIES_COUNTS, instances_schema
 
 Row = dict[str, Any]
 Rows = Iterable[Mapping[str, Any]]
