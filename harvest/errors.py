@@ -128,6 +128,66 @@ class ErrorKind(StrEnum):
     INTERNAL = "internal", "a bug of ours, met with this object alone", True
 
 
+class Problem(StrEnum):
+    """The values of ``instances.issues.problem``: what is wrong with a value, or beside it."""
+
+    _value_: str
+    meaning: str
+    """For the table of the issues."""
+
+    def __new__(cls, name: str, meaning: str) -> Problem:
+        """Take a value of the column with its meaning."""
+        self = str.__new__(cls, name)
+        self._value_ = name
+        self.meaning = meaning
+        return self
+
+    MISSING = "missing", "a UID that every object must have is absent or empty"
+    UNKNOWN_CHARACTER_SET = (
+        "unknown_character_set",
+        "Specific Character Set names what there is not: Latin 1 is taken for it",
+    )
+    ZERO_BYTES_AT_THE_END = (
+        "zero_bytes_at_the_end",
+        "zeros behind the last element, too few to be one",
+    )
+    UNDECODABLE = "undecodable", "text that its character set cannot be"
+    NOT_A_VALUE = "not_a_value", "items where the dictionary has a value"
+    TOO_LONG = "too_long", "more bytes than are read of a value, or of all values of an object"
+    SEVERAL_VALUES = "several_values", "several values where the dictionary has one"
+    VR_CONFLICT = "vr_conflict", "a VR of another kind than the dictionary's"
+    WRONG_LENGTH = "wrong_length", "bytes that are no whole number of values"
+    NOT_AN_INTEGER = (
+        "not_an_integer",
+        "a number that is no integer of 64 bits, or text that is none",
+    )
+    NOT_A_NUMBER = "not_a_number", "text that is no finite number"
+    NOT_A_DATE = "not_a_date", "text that is no date"
+    NOT_A_TIME = "not_a_time", "text that is no time"
+    TOO_DEEP = "too_deep", "a sequence inside more of them than become columns"
+    TOO_MANY_COLUMNS = "too_many_columns", "an attribute that appeared after too many others"
+    DEFLATED = (
+        "deflated",
+        "a value outside the header's JSON, in a data set whose bytes cannot be pointed at",
+    )
+    UNKNOWN_VR = "unknown_vr", "a VR that PS3.5 has not"
+    NOT_FINITE = "not_finite", "infinity or NaN, which JSON has not"
+    TOO_MANY_COMPONENT_GROUPS = (
+        "too_many_component_groups",
+        "a person name with over three component groups",
+    )
+    MORE_ISSUES = "more_issues", "there are more issues of this header than are told"
+    ENDS_EARLY = "ends_early", "the object ends before its pixels do"
+    ELEMENTS_BEHIND_IT_NOT_READ = (
+        "elements_behind_it_not_read",
+        "elements behind the pixels, which no column has",
+    )
+    LONGER_THAN_ITS_FRAMES = (
+        "longer_than_its_frames",
+        "native pixels of more bytes than their frames take",
+    )
+
+
 class ObjectError(Exception):
     """What is wrong with one object.
 

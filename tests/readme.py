@@ -22,7 +22,7 @@ from harvest.config import Config
 from harvest.config.audit import RequireConfig, RuleSetFile
 from harvest.config.parsing import section_in
 from harvest.driver.status import State
-from harvest.errors import ErrorKind, ExitCode
+from harvest.errors import ErrorKind, ExitCode, Problem
 from harvest.meaning import EXTRAS
 from harvest.table.schema import FRAMES, SERIES_COUNTS, instances_schema
 
@@ -71,6 +71,10 @@ def _exit_codes() -> Iterator[str]:
 def _errors() -> Iterator[str]:
     rows = ((f"`{kind}`", kind.meaning, "yes" if kind.retryable else "") for kind in ErrorKind)
     return _table(("error", "meaning", "retryable"), rows)
+
+
+def _problems() -> Iterator[str]:
+    return _table(("problem", "meaning"), ((f"`{each}`", each.meaning) for each in Problem))
 
 
 def _columns(schema: pa.Schema) -> Iterator[str]:
@@ -153,6 +157,7 @@ TABLES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "commands": _commands,
     "exit_codes": _exit_codes,
     "errors": _errors,
+    "problems": _problems,
     "keys": _keys,
     "instances": lambda: _columns(instances_schema((), header=True)),
     "frames": lambda: _columns(FRAMES),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 import click
@@ -14,7 +13,6 @@ import yaml
 import harvest
 from harvest.cli import main
 from harvest.config import ClusterConfig, Config, parse_config
-from harvest.meaning import EXTRAS
 from tests import readme
 from tests.lab import Lab
 
@@ -84,12 +82,6 @@ def test_every_key_and_column_has_its_meaning() -> None:
     for name in set(readme.TABLES) - {"rule_sets"}:
         empty = [row for row in readme.TABLES[name]() if "|  |" in row.removesuffix("|  |")]
         assert not [row for row in empty if not row.startswith("| `audit.other_cloud`")], name
-
-
-def test_extras_are_those_of_the_package() -> None:
-    project = tomllib.loads((readme.README.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = set(project["project"]["optional-dependencies"])
-    assert set(EXTRAS) == extras - {"dev", "fuzz"}
 
 
 def test_packages_are_those_of_the_code() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any, Final, NamedTuple
 
+from ..errors import Problem
 from .dictionary import appeared, keyword_of
 from .elements import (
     META_GROUP,
@@ -71,7 +72,7 @@ class Values:
         if changed is not None and (misfits or changed.misfits):
             same = {tag: misfits[tag] for tag in misfits.keys() - changed.tags}
             misfits = dict(sorted((same | changed.misfits).items()))
-        missing = [issue(keyword_of(tag), "missing") for tag in self.missing]
+        missing = [issue(keyword_of(tag), Problem.MISSING) for tag in self.missing]
         return [*missing, *chain.from_iterable(misfits.values()), *self.odd]
 
 
@@ -108,9 +109,9 @@ class Converter:
         dataset = header.dataset
         odd = []
         if not encoding.known:
-            odd.append(issue("SpecificCharacterSet", "unknown_character_set"))
+            odd.append(issue("SpecificCharacterSet", Problem.UNKNOWN_CHARACTER_SET))
         if header.odd_bytes_at_end:
-            odd.append(issue("", "zero_bytes_at_the_end"))
+            odd.append(issue("", Problem.ZERO_BYTES_AT_THE_END))
         columns, misfits = self.columns(dataset, dataset, encoding)
         return Values(
             columns,
@@ -187,7 +188,7 @@ class _Column(NamedTuple):
     """The fast way to a value."""
     items: _Level | None = None
     """Of a sequence."""
-    problem: str | None = None
+    problem: Problem | None = None
     """Why it is no column in spite of all."""
 
 
@@ -292,9 +293,9 @@ class _Level:
 
     def _new(self, attribute: Attribute) -> _Column:
         if attribute.vr == "SQ" and self._levels >= MOST_LEVELS:
-            return _Column(attribute, None, problem="too_deep")
+            return _Column(attribute, None, problem=Problem.TOO_DEEP)
         if next(self._found) > MOST_FOUND:
-            return _Column(attribute, None, problem="too_many_columns")
+            return _Column(attribute, None, problem=Problem.TOO_MANY_COLUMNS)
         return self._column(replace(attribute, open=attribute.vr == "SQ"))
 
     def attributes(self) -> tuple[Attribute, ...]:
@@ -346,7 +347,7 @@ def _value(
         return convert(element, column.attribute, encoding)
     except Unfit as unfit:
         path = f"{prefix}{keyword_of(column.attribute.key)}"
-        issues.append(issue(path, str(unfit), element.value))
+        issues.append(issue(path, unfit.problem, element.value))
         return None
 
 
@@ -356,7 +357,7 @@ def _items(
     path = f"{prefix}{keyword_of(column.attribute.key)}"
     if element.items is None:
         if element.length:
-            issues.append(issue(path, "vr_conflict", element.value))
+            issues.append(issue(path, Problem.VR_CONFLICT, element.value))
         return None
     assert column.items is not None
     level = column.items
@@ -381,13 +382,14 @@ def _item(
 
 def _refused(element: Element, column: _Column, prefix: str) -> Issue:
     """Tell of what is no column in spite of all."""
+    assert column.problem is not None
     path = f"{prefix}{keyword_of(column.attribute.key)}"
-    return issue(path, column.problem or "", element.value)
+    return issue(path, column.problem, element.value)
 
 
 def issue(path: str, problem: str, raw: bytes | None = None) -> Issue:
     """Build one entry of ``issues``."""
-    return {"path": path, "problem": problem, "raw": None if raw is None else raw[:RAW_BYTES]}
+    return {"path": path, "problem": str(problem), "raw": None if raw is None else raw[:RAW_BYTES]}
 
 
 def number_of_frames(header: Header) -> int:

@@ -22,6 +22,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from typing import Final, NamedTuple
 
+from ..errors import Problem
 from .dictionary import keyword_of
 from .elements import (
     META_GROUP,
@@ -53,7 +54,7 @@ class HeaderIssue(NamedTuple):
 
     path: str
     """Keywords joined by dots; the tag where there is no keyword."""
-    problem: str
+    problem: Problem
     raw: bytes | None
     """The whole value as encoded; None where nobody kept it."""
 
@@ -165,7 +166,7 @@ class _Writer:
         scope = _scope(outer.encoding.inside(dataset))
         # the main data set's is an issue of the row, with or without this text
         if self._path and SPECIFIC_CHARACTER_SET in dataset and not scope.encoding.known:
-            self._issue(SPECIFIC_CHARACTER_SET, "unknown_character_set")
+            self._issue(SPECIFIC_CHARACTER_SET, Problem.UNKNOWN_CHARACTER_SET)
         return scope
 
     def _without_value(self, element: Element, dataset: DataSet, scope: _Scope) -> str:
@@ -173,7 +174,7 @@ class _Writer:
         tag, items = element.tag, element.items
         if items is None:
             if self._bulk is None:
-                self._issue(tag, "deflated")
+                self._issue(tag, Problem.DEFLATED)
             return self._pointer(element, _vr(element, dataset, scope.encoding))
         if not items:
             return _start(tag, "SQ") + "}"
@@ -216,23 +217,23 @@ class _Writer:
         return member
 
     def _unfit(self, element: Element, vr: str, unfit: Unfit) -> str:
-        self._issue(element.tag, str(unfit), element.value)
+        self._issue(element.tag, unfit.problem, element.value)
         if isinstance(unfit, Partly):
             return _start(element.tag, vr) + unfit.rest
         return self._pointer(element, vr if vr in JSON_VALUES else "UN")
 
-    def _issue(self, tag: int, problem: str, raw: bytes | None = None) -> None:
+    def _issue(self, tag: int, problem: Problem, raw: bytes | None = None) -> None:
         add_issue(self.issues, (*self._path, tag), problem, raw)
 
 
 def add_issue(
-    issues: list[HeaderIssue], path: Iterable[int], problem: str, raw: bytes | None = None
+    issues: list[HeaderIssue], path: Iterable[int], problem: Problem, raw: bytes | None = None
 ) -> None:
     """Append an issue of the element that the tags lead to, if there are not too many."""
     if len(issues) < ISSUES:
         issues.append(HeaderIssue(".".join(map(keyword_of, path)), problem, raw))
     elif len(issues) == ISSUES:
-        issues.append(HeaderIssue("", "more_issues", None))
+        issues.append(HeaderIssue("", Problem.MORE_ISSUES, None))
 
 
 def _in_order(dataset: DataSet, written: Iterable[str]) -> list[str]:

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from pydicom.uid import ExplicitVRBigEndian
 
+from ..errors import Problem
 from .elements import (
     META_GROUP,
     SPECIFIC_CHARACTER_SET,
@@ -124,7 +125,7 @@ class _Maker:
             words = [int(text[at : at + 4], 16) for text in values for at in (0, 4)]
             return pack(f"{order}{len(words)}H", *words)
         if None in values:
-            add_issue(self.issues, (*self._path, tag), "not_finite")
+            add_issue(self.issues, (*self._path, tag), Problem.NOT_FINITE)
             values = [float("nan") if value is None else value for value in values]
         return pack(f"{order}{len(values)}{NUMBER_FORMATS[vr]}", *values)
 

@@ -8,6 +8,7 @@ from json.encoder import encode_basestring as quote
 from struct import calcsize, unpack
 from typing import Any, Final
 
+from ..errors import Problem
 from .values import Encoding, Unfit
 from .vrs import BINARY_VRS, NUMBER_FORMATS
 from .walk import INLINE_BULK_BYTES
@@ -20,7 +21,7 @@ class TooLong(Exception):
 class Partly(Unfit):
     """A value of which JSON cannot hold all; `rest` has what it can hold."""
 
-    def __init__(self, problem: str, rest: str) -> None:
+    def __init__(self, problem: Problem, rest: str) -> None:
         super().__init__(problem)
         self.rest = rest
 
@@ -39,13 +40,13 @@ def _binary(value: bytes, encoding: Encoding) -> str:
 
 def _no_items(value: bytes, encoding: Encoding) -> str:
     if value:
-        raise Unfit("vr_conflict")
+        raise Unfit(Problem.VR_CONFLICT)
     return "}"
 
 
 def unknown(value: bytes, encoding: Encoding) -> str:
     """Refuse a value of a VR that is none."""
-    raise Unfit("unknown_vr")
+    raise Unfit(Problem.UNKNOWN_VR)
 
 
 def _default_text(value: bytes, encoding: Encoding) -> str:
@@ -98,7 +99,7 @@ def _names(value: bytes, encoding: Encoding) -> str:
     names = [name.rstrip("=").split("=") for name in text.split("\\")]
     rest = _list(",".join(map(_name, names)))
     if max(map(len, names)) > len(COMPONENT_GROUPS):
-        raise Partly("too_many_component_groups", rest)
+        raise Partly(Problem.TOO_MANY_COMPONENT_GROUPS, rest)
     return rest
 
 
@@ -114,7 +115,7 @@ def _name(groups: list[str]) -> str:
 def _tags(value: bytes, encoding: Encoding) -> str:
     words = _unpack(value, "H", 2, encoding)
     if len(words) % 2:
-        raise Unfit("wrong_length")
+        raise Unfit(Problem.WRONG_LENGTH)
     pairs = zip(words[::2], words[1::2], strict=True)
     return _list(",".join([f'"{group:04X}{element:04X}"' for group, element in pairs]))
 
@@ -122,7 +123,7 @@ def _tags(value: bytes, encoding: Encoding) -> str:
 def _unpack(value: bytes, code: str, width: int, encoding: Encoding) -> tuple[Any, ...]:
     count, odd = divmod(len(value), width)
     if odd:
-        raise Unfit("wrong_length")
+        raise Unfit(Problem.WRONG_LENGTH)
     return unpack(f"{'<' if encoding.little_endian else '>'}{count}{code}", value)
 
 
@@ -145,7 +146,7 @@ def _floats(code: str) -> Callable[[bytes, Encoding], str]:
         if "n" not in written:
             return _list(written)
         finite = ["null" if "n" in number else number for number in numbers]
-        raise Partly("not_finite", _list(",".join(finite)))
+        raise Partly(Problem.NOT_FINITE, _list(",".join(finite)))
 
     return floats
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ..errors import ErrorKind, ObjectError
+from ..errors import ErrorKind, ObjectError, Problem
 from ..meaning import Meaning
 from .elements import ITEM, PIXEL_GROUP, UNDEFINED
 from .header import Header
@@ -51,7 +51,7 @@ class PixelIssue:
 
     path: str
     """Keyword of the pixel element."""
-    problem: str
+    problem: Problem
     """What is wrong."""
 
 
@@ -196,9 +196,9 @@ def _native(window: Window, area: PixelArea) -> Pixels:
     end = area.value + area.length
     issues: tuple[PixelIssue, ...] = ()
     if end > window.size:
-        issues = (PixelIssue(area.keyword, "ends_early"),)
+        issues = (PixelIssue(area.keyword, Problem.ENDS_EARLY),)
     elif end < window.size:
-        issues = (PixelIssue(area.keyword, "elements_behind_it_not_read"),)
+        issues = (PixelIssue(area.keyword, Problem.ELEMENTS_BEHIND_IT_NOT_READ),)
     problem = None if area.extended is None else "an extended table beside native pixels"
     return Pixels(OffsetTable.NATIVE, None, problem, area.value, issues)
 
@@ -210,7 +210,7 @@ def _encapsulated(window: Window, header: Header, area: PixelArea, number_of_fra
             0,
             "the object ends before the Basic Offset Table",
             area.value,
-            (PixelIssue(area.keyword, "ends_early"),),
+            (PixelIssue(area.keyword, Problem.ENDS_EARLY),),
         )
     walk = Walk(window, _AREA_LIMITS, little_endian=header.little_endian)
     tag, basic = walk.item_header(area.value)
@@ -218,7 +218,7 @@ def _encapsulated(window: Window, header: Header, area: PixelArea, number_of_fra
         return Pixels(OffsetTable.EMPTY, 0, "the Basic Offset Table's item is missing", area.value)
     kind, length, width = _kind(area, basic)
     problems = _table_problems(window, area, basic, length, width, number_of_frames)
-    issues = (PixelIssue(area.keyword, "ends_early"),) if PAST_END in problems else ()
+    issues = (PixelIssue(area.keyword, Problem.ENDS_EARLY),) if PAST_END in problems else ()
     return Pixels(kind, length // width, "; ".join(problems) or None, area.value, issues)
 
 

@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydicom import charset
 
+from ..errors import Problem
 from .elements import PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET, DataSet, Element
 from .tags import Attribute
 from .vrs import NUMBER_FORMATS, column_vr
@@ -43,7 +44,11 @@ Value = str | int | float | dt.date | dt.time
 
 
 class Unfit(ValueError):
-    """A value that its column cannot hold; the text is the issue's ``problem``."""
+    """A value that its column cannot hold."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 class Encoding(NamedTuple):
@@ -78,7 +83,7 @@ class Encoding(NamedTuple):
         text = _decode(data, python_encodings(self.character_set)[0])
         # of half a surrogate pair, which some codecs give, no column can be written
         if not text.isascii() and not _is_unicode(text):
-            raise Unfit("undecodable")
+            raise Unfit(Problem.UNDECODABLE)
         return text
 
     @property
@@ -137,7 +142,7 @@ def python_encodings(character_set: bytes | None) -> tuple[tuple[str, ...], bool
 
 def _decode(data: bytes, encodings: tuple[str, ...]) -> str:
     if any(codecs.lookup(encoding).name in _SLOW_CODECS for encoding in encodings):
-        raise Unfit("undecodable")
+        raise Unfit(Problem.UNDECODABLE)
     try:
         if len(encodings) == 1 and b"\x1b" not in data:
             return data.decode(encodings[0])
@@ -145,7 +150,7 @@ def _decode(data: bytes, encodings: tuple[str, ...]) -> str:
         with _warnings_of_pydicom("error"):
             return charset.decode_bytes(data, list(encodings), charset.TEXT_VR_DELIMS)
     except (UnicodeError, LookupError, UserWarning):
-        raise Unfit("undecodable") from None
+        raise Unfit(Problem.UNDECODABLE) from None
 
 
 def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:
@@ -173,7 +178,7 @@ def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:
     if element.length == 0:
         return None
     if element.value is None:
-        raise Unfit("not_a_value" if element.items is not None else "too_long")
+        raise Unfit(Problem.NOT_A_VALUE if element.items is not None else Problem.TOO_LONG)
     vr = column_vr(element.vr, attribute.vr, signed=encoding.signed)
     fit = _FITS[column_kind(attribute.vr)]
     raws = _decoded(element.value, vr, encoding)
@@ -185,7 +190,7 @@ def convert(element: Element, attribute: Attribute, encoding: Encoding) -> Any:
     if attribute.vm != "1":
         return values
     if len(values) > 1:
-        raise Unfit("several_values")
+        raise Unfit(Problem.SEVERAL_VALUES)
     return values[0]
 
 
@@ -276,7 +281,7 @@ def _decoded(data: bytes, vr: str, encoding: Encoding) -> list[Any]:
     if vr == "AT":
         words = _numbers(data, "H", encoding.little_endian)
         if len(words) % 2:
-            raise Unfit("wrong_length")
+            raise Unfit(Problem.WRONG_LENGTH)
         return [f"{words[i]:04X}{words[i + 1]:04X}" for i in range(0, len(words), 2)]
     if vr in _DEFAULT_REPERTOIRE_VRS:
         parts = data.decode("latin-1").rstrip(" \0").split("\\")
@@ -286,20 +291,20 @@ def _decoded(data: bytes, vr: str, encoding: Encoding) -> list[Any]:
     if vr in _TEXT_VRS:
         parts = encoding.text(data.rstrip(b"\0 ")).split("\\")
         return parts if vr == "PN" else [part.rstrip("\0 ") for part in parts]
-    raise Unfit("vr_conflict")
+    raise Unfit(Problem.VR_CONFLICT)
 
 
 def _numbers(data: bytes, code: str, little_endian: bool) -> list[Any]:
     order = "<" if little_endian else ">"
     width = struct.calcsize(order + code)
     if len(data) % width:
-        raise Unfit("wrong_length")
+        raise Unfit(Problem.WRONG_LENGTH)
     return list(struct.unpack(f"{order}{len(data) // width}{code}", data))
 
 
 def _fit_text(raw: Any) -> str:
     if not isinstance(raw, str):
-        raise Unfit("vr_conflict")
+        raise Unfit(Problem.VR_CONFLICT)
     return raw
 
 
@@ -307,9 +312,9 @@ def _fit_integer(raw: Any, allowed: range = _INT64) -> int:
     try:
         number = int(raw) if isinstance(raw, int) else _integer_text(raw)
     except (ValueError, InvalidOperation, OverflowError):
-        raise Unfit("not_an_integer") from None
+        raise Unfit(Problem.NOT_AN_INTEGER) from None
     if number not in allowed:
-        raise Unfit("not_an_integer")
+        raise Unfit(Problem.NOT_AN_INTEGER)
     return number
 
 
@@ -335,9 +340,9 @@ def _fit_float(raw: Any) -> float:
     try:
         number = float(raw)
     except ValueError:
-        raise Unfit("not_a_number") from None
+        raise Unfit(Problem.NOT_A_NUMBER) from None
     if "_" in raw or not math.isfinite(number):
-        raise Unfit("not_a_number")
+        raise Unfit(Problem.NOT_A_NUMBER)
     return number
 
 
@@ -350,25 +355,25 @@ _TIME = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?")
 def _fit_date(raw: Any) -> dt.date:
     match = _DATE.fullmatch(raw.strip()) if isinstance(raw, str) else None
     if match is None:
-        raise Unfit("not_a_date")
+        raise Unfit(Problem.NOT_A_DATE)
     try:
         return dt.date(int(match[1]), int(match[3]), int(match[4]))
     except ValueError:
-        raise Unfit("not_a_date") from None
+        raise Unfit(Problem.NOT_A_DATE) from None
 
 
 @lru_cache(maxsize=4096)
 def _fit_time(raw: Any) -> dt.time:
     match = _TIME.fullmatch(raw.strip()) if isinstance(raw, str) else None
     if match is None:
-        raise Unfit("not_a_time")
+        raise Unfit(Problem.NOT_A_TIME)
     hour, minute, second = (int(match[group] or 0) for group in (1, 2, 3))
     if second == 60:  # a leap second becomes the one before it, as in pydicom
         second = 59
     try:
         return dt.time(hour, minute, second, int((match[4] or "0").ljust(6, "0")))
     except ValueError:
-        raise Unfit("not_a_time") from None
+        raise Unfit(Problem.NOT_A_TIME) from None
 
 
 def _fit_any(raw: Any) -> str:

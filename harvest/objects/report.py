@@ -129,7 +129,7 @@ def _report(element: Element, encoding: Encoding) -> ElementReport:
         try:
             value = convert(element if short else element._replace(value=None), attribute, encoding)
         except Unfit as unfit:
-            problem = str(unfit)
+            problem = str(unfit.problem)
     return ElementReport(
         tag=tag_text(tag),
         name=keyword_of(tag),

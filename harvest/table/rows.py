@@ -9,7 +9,7 @@ from ..dicom.converter import Changed, Columns, Values, issue
 from ..dicom.first_ranges import Subject
 from ..dicom.header_json import HeaderJson
 from ..dicom.offsets import OffsetTable, Pixels
-from ..errors import ErrorKind, ObjectError
+from ..errors import ErrorKind, ObjectError, Problem
 from ..frames import FrameRanges, Unlocatable
 from ..store.fetch import Traffic
 from .schema import FRAMES_COLUMN
@@ -120,7 +120,7 @@ def add_frames(row: Row, located: Located) -> None:
     if found.problem is None:
         return
     if row["offset_table"] == OffsetTable.NATIVE:
-        longer = issue(located.keyword, "longer_than_its_frames")
+        longer = issue(located.keyword, Problem.LONGER_THAN_ITS_FRAMES)
         row["issues"] = [*(row["issues"] or []), longer]
         return
     # what the lengths have told is told again by who reads the table

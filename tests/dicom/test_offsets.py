@@ -12,7 +12,7 @@ from harvest.dicom.elements import Selection
 from harvest.dicom.header import Header, read_header
 from harvest.dicom.offsets import OffsetTable, PixelIssue, Pixels, locate_pixels
 from harvest.dicom.window import NeedMore, Window
-from harvest.errors import ErrorKind, ObjectError
+from harvest.errors import ErrorKind, ObjectError, Problem
 from tests.support.build import (
     BIG,
     DEFLATED,
@@ -34,7 +34,7 @@ from tests.support.build import (
 )
 
 FRAME = b"\xff\xd8\xff\xd9"
-ENDS_EARLY = (PixelIssue("PixelData", "ends_early"),)
+ENDS_EARLY = (PixelIssue("PixelData", Problem.ENDS_EARLY),)
 
 
 def pixels_of(data: bytes, frames: int = 1) -> Pixels:
@@ -150,7 +150,7 @@ def test_pixels_of_floating_point(code: Syntax, tag: int, vr: str, keyword: str)
     data = image(uid, code.element(tag, vr, bytes(8)))
     assert pixels_of(data) == Pixels(OffsetTable.NATIVE, None, None, len(data) - 8)
     (issue,) = pixels_of(data[:-1]).issues
-    assert issue == PixelIssue(keyword, "ends_early")
+    assert issue == PixelIssue(keyword, Problem.ENDS_EARLY)
 
 
 # problems
@@ -280,7 +280,7 @@ def test_encapsulated_pixels_that_end_before_their_table(kept: int) -> None:
 
 def test_elements_behind_native_pixels_are_told() -> None:
     data = image(EXPLICIT_LITTLE) + LITTLE.element(0xFFFCFFFC, "OB", bytes(4))
-    assert pixels_of(data).issues == (PixelIssue("PixelData", "elements_behind_it_not_read"),)
+    assert pixels_of(data).issues == (PixelIssue("PixelData", Problem.ELEMENTS_BEHIND_IT_NOT_READ),)
 
 
 def test_a_cut_inside_the_pixel_elements_own_head_is_truncated() -> None:

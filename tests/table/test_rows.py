@@ -8,7 +8,7 @@ import pytest
 from harvest.dicom.converter import Converter, issue
 from harvest.dicom.offsets import OffsetTable, PixelIssue, Pixels
 from harvest.dicom.tags import Wanted
-from harvest.errors import ErrorKind, ObjectError
+from harvest.errors import ErrorKind, ObjectError, Problem
 from harvest.store.fetch import Traffic
 from harvest.table.rows import Planned, error_row, ok_row
 from harvest.table.schema import instances_schema
@@ -146,9 +146,11 @@ def test_zeros_at_the_end_are_an_issue() -> None:
 
 def test_issues_of_pixels_come_from_the_pixels() -> None:
     header = header_of(image())
-    pixels = Pixels(OffsetTable.EMPTY, 0, "why", 5, (PixelIssue("FloatPixelData", "what"),))
+    pixels = Pixels(
+        OffsetTable.EMPTY, 0, "why", 5, (PixelIssue("FloatPixelData", Problem.ENDS_EARLY),)
+    )
     row = ok_row(FREE, Traffic(), header.end, pixels, Converter(Wanted()).values(header))
-    assert row["issues"] == [issue("FloatPixelData", "what")]
+    assert row["issues"] == [issue("FloatPixelData", "ends_early")]
     assert (row["offset_table"], row["offset_table_frames"]) == ("empty", 0)
     assert (row["offset_table_problem"], row["pixel_data_offset"]) == ("why", 5)
 
