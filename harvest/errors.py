@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from .meaning import Meaning
+
 _PACKAGE: Final = Path(__file__).parent
 
 
@@ -128,19 +130,8 @@ class ErrorKind(StrEnum):
     INTERNAL = "internal", "a bug of ours, met with this object alone", True
 
 
-class Problem(StrEnum):
+class Problem(Meaning):
     """The values of ``instances.issues.problem``: what is wrong with a value, or beside it."""
-
-    _value_: str
-    meaning: str
-    """For the table of the issues."""
-
-    def __new__(cls, name: str, meaning: str) -> Problem:
-        """Take a value of the column with its meaning."""
-        self = str.__new__(cls, name)
-        self._value_ = name
-        self.meaning = meaning
-        return self
 
     MISSING = "missing", "a UID that every object must have is absent or empty"
     UNKNOWN_CHARACTER_SET = (
