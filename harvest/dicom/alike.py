@@ -69,7 +69,7 @@ _SHORT: Final = Struct("<H")
 _LONG: Final = Struct("<L")
 _PIXEL_AREA: Final = PIXEL_GROUP.to_bytes(2, "little")
 
-Values = TypeVar("Values")
+Made = TypeVar("Made")
 
 
 class _Step(NamedTuple):
@@ -77,8 +77,8 @@ class _Step(NamedTuple):
 
     literal: bytes
     """Up to the element's length; up to the element itself where that is walked over."""
-    length: Struct | None
-    """Of the element's length field; None where the element is walked over."""
+    length_field: Struct | None
+    """Of the element; None where the element is walked over."""
     tag: int
     vr: str | None
     implicit: bool
@@ -89,7 +89,7 @@ class _Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Pattern(Generic[Values]):
+class _Pattern(Generic[Made]):
     """What headers with the same elements have in common."""
 
     tags: tuple[int, ...]
@@ -99,19 +99,19 @@ class _Pattern(Generic[Values]):
     """Behind the last element that varies, up to the header's end."""
     header: Header
     """One of them."""
-    values: Values
+    values: Made
     """What was made of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised(Generic[Values]):
+class Recognised(Generic[Made]):
     """A header that is like one seen before."""
 
     header: Header
     """But for its `dataset`, which is the other's."""
     changed: DataSet
     """The wanted elements that may differ from the other's."""
-    values: Values
+    values: Made
     """What was made of the other."""
 
     def whole(self) -> Header:
@@ -119,7 +119,7 @@ class Recognised(Generic[Values]):
         return replace(self.header, dataset=self.header.dataset | self.changed)
 
 
-class Likenesses(Generic[Values]):
+class Likenesses(Generic[Made]):
     """What was learnt of many series; safe to use from many threads.
 
     Parameters
@@ -133,12 +133,12 @@ class Likenesses(Generic[Values]):
     def __init__(self, selection: Selection, limits: HeaderLimits) -> None:
         self._selection = selection
         self._limits = limits
-        self._series: OrderedDict[str, Likeness[Values]] = OrderedDict()
+        self._series: OrderedDict[str, Likeness[Made]] = OrderedDict()
         # what varies in one series varies in the next one as well
         self._varying: set[int] = set()
         self._lock = threading.Lock()
 
-    def of(self, series: str) -> Likeness[Values]:
+    def of(self, series: str) -> Likeness[Made]:
         """Return what was learnt of a series, by whatever names it."""
         likeness = self._series.get(series)
         if likeness is not None:
@@ -151,7 +151,7 @@ class Likenesses(Generic[Values]):
             )
 
 
-class Likeness(Generic[Values]):
+class Likeness(Generic[Made]):
     """What was learnt of one series; safe to use from many threads.
 
     Parameters
@@ -169,14 +169,14 @@ class Likeness(Generic[Values]):
         self._limits = limits
         self._varying = varying
         self._last: _Layout | None = None
-        self._patterns: tuple[_Pattern[Values], ...] = ()
+        self._patterns: tuple[_Pattern[Made], ...] = ()
         self._recognised = 0
         self._learnt = 0
         # so short a header cannot pass the limits on what one object may ask
         most = min(limits.elements, limits.kept) * _SMALLEST_ELEMENT
         self._learns = min(limits.header_bytes, limits.kept_bytes, most) >= LEARNT_BYTES
 
-    def recognise(self, window: Window) -> Recognised[Values] | None:
+    def recognise(self, window: Window) -> Recognised[Made] | None:
         """Read a header that is like one of those learnt; None where it is not, or not whole.
 
         Parameters
@@ -202,7 +202,7 @@ class Likeness(Generic[Values]):
                 return Recognised(header, changed, pattern.values)
         return None
 
-    def _match(self, pattern: _Pattern[Values], window: Window, changed: DataSet) -> int | None:
+    def _match(self, pattern: _Pattern[Made], window: Window, changed: DataSet) -> int | None:
         """Compare a header with a pattern; return where it ends, None where they differ."""
         segment = window.beginning
         known = len(segment)
@@ -237,7 +237,7 @@ class Likeness(Generic[Values]):
 
     def _walk(
         self,
-        pattern: _Pattern[Values],
+        pattern: _Pattern[Made],
         step: _Step,
         window: Window,
         position: int,
@@ -261,7 +261,7 @@ class Likeness(Generic[Values]):
         self,
         window: Window,
         header: Header,
-        values: Values,
+        values: Made,
         missing: Collection[int],
         placed: Set[int] = frozenset(),
     ) -> None:
@@ -300,8 +300,8 @@ class Likeness(Generic[Values]):
         self._patterns = (compiled, *others[: PATTERNS - 1])
 
     def _compiled(
-        self, layout: _Layout, varying: set[int], header: Header, values: Values
-    ) -> _Pattern[Values]:
+        self, layout: _Layout, varying: set[int], header: Header, values: Made
+    ) -> _Pattern[Made]:
         """Make a pattern of a header: what lies between the elements that vary."""
         steps = []
         begun = PREAMBLE_BYTES - len(PREFIX)
@@ -319,7 +319,7 @@ class Likeness(Generic[Values]):
             steps.append(
                 _Step(
                     literal=layout.segment[begun : found.start if walked else value - field.size],
-                    length=None if walked else field,
+                    length_field=None if walked else field,
                     tag=tag,
                     vr=vr,
                     implicit=found.implicit,
@@ -332,7 +332,7 @@ class Likeness(Generic[Values]):
         return _Pattern(layout.tags, tuple(steps), tail, header, values)
 
 
-class _Found(NamedTuple):
+class _PlacedElement(NamedTuple):
     """One element of the main data set or the file meta information."""
 
     header: ElementHeader
@@ -355,7 +355,7 @@ class _Layout:
         self.segment = window.beginning[: header.end + PIXEL_AREA_BYTES]
 
     @cached_property
-    def elements(self) -> list[_Found]:
+    def elements(self) -> list[_PlacedElement]:
         window = Window(self._size)
         window.add(0, self.segment)
         walk = Walk(window, self._limits, little_endian=True)
@@ -364,7 +364,7 @@ class _Layout:
         metas, implicit = len(starts), self._implicit
         walk.top_level(position, NOTHING, starts)
         return [
-            _Found(walk.element_header(start, among), start, stop, among)
+            _PlacedElement(walk.element_header(start, among), start, stop, among)
             for start, stop, among in zip(
                 starts,
                 [*starts[1:], self._end],

@@ -31,8 +31,8 @@ from .tags import Attribute, Key, PrivateTag, Wanted, tag_order
 from .values import Encoding, NotPlain, Unfit, convert, plain_converter
 from .vrs import BINARY_VRS
 
-MOST_LEVELS: Final = 24
-"""Of sequences inside each other that become columns; Arrow's formats end a few levels below."""
+# Of sequences inside each other that become columns; Arrow's formats end a few levels below
+_MOST_LEVELS: Final = 24
 MOST_FOUND: Final = 10_000
 """Attributes that become columns of one part without having been named."""
 RAW_BYTES: Final = 1024
@@ -108,7 +108,7 @@ class Converter:
         encoding = root_encoding(header)
         dataset = header.dataset
         odd = []
-        if not encoding.known:
+        if not encoding.known_character_set:
             odd.append(issue("SpecificCharacterSet", Problem.UNKNOWN_CHARACTER_SET))
         if header.odd_bytes_at_end:
             odd.append(issue("", Problem.ZERO_BYTES_AT_THE_END))
@@ -292,7 +292,7 @@ class _Level:
         return self._appeared[found]
 
     def _new(self, attribute: Attribute) -> _Column:
-        if attribute.vr == "SQ" and self._levels >= MOST_LEVELS:
+        if attribute.vr == "SQ" and self._levels >= _MOST_LEVELS:
             return _Column(attribute, None, problem=Problem.TOO_DEEP)
         if next(self._found) > MOST_FOUND:
             return _Column(attribute, None, problem=Problem.TOO_MANY_COLUMNS)

@@ -42,7 +42,7 @@ ISSUES: Final = 1000
 
 # Series repeat themselves: members that were written are remembered by tag, VR and value. With
 # all of them full they take some 20 MB.
-REMEMBERED_VALUE_BYTES: Final = 64
+_REMEMBERED_VALUE_BYTES: Final = 64
 _REMEMBERED_MEMBERS: Final = 8192
 _REMEMBERED_SCOPES: Final = 4
 _MemberKey = tuple[int, str | None, bytes]
@@ -165,7 +165,8 @@ class _Writer:
         """Tell the scope of a data set that says something of it."""
         scope = _scope(outer.encoding.inside(dataset))
         # the main data set's is an issue of the row, with or without this text
-        if self._path and SPECIFIC_CHARACTER_SET in dataset and not scope.encoding.known:
+        own = self._path and SPECIFIC_CHARACTER_SET in dataset
+        if own and not scope.encoding.known_character_set:
             self._issue(SPECIFIC_CHARACTER_SET, Problem.UNKNOWN_CHARACTER_SET)
         return scope
 
@@ -210,7 +211,7 @@ class _Writer:
             return self._pointer(element, vr)
         except Unfit as unfit:
             return self._unfit(element, vr, unfit)
-        if len(value) <= REMEMBERED_VALUE_BYTES:
+        if len(value) <= _REMEMBERED_VALUE_BYTES:
             if len(scope.remembered) >= _REMEMBERED_MEMBERS:
                 scope.remembered.clear()
             scope.remembered[key] = member

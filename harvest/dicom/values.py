@@ -28,13 +28,13 @@ from .elements import PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET, DataSet, Ele
 from .tags import Attribute
 from .vrs import NUMBER_FORMATS, column_vr
 
-INTEGER_VRS: Final = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "US or SS", "US or OW"})
-FLOAT_VRS: Final = frozenset({"DS", "FD", "FL"})
+_INTEGER_VRS: Final = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "US or SS", "US or OW"})
+_FLOAT_VRS: Final = frozenset({"DS", "FD", "FL"})
 _DEFAULT_REPERTOIRE_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 _TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _SINGLE_VALUED_TEXT_VRS: Final = frozenset({"LT", "ST", "UR", "UT"})
-CHARACTER_SET_BYTES: Final = 1024
-"""Longest Specific Character Set that is believed; all that PS3.3 defines take 500 bytes."""
+# Longest Specific Character Set that is believed; all that PS3.3 defines take 500 bytes
+_CHARACTER_SET_BYTES: Final = 1024
 # pydicom takes Python's names too; these two codecs take hours for a megabyte
 _SLOW_CODECS: Final = frozenset({"idna", "punycode"})
 _INT64 = range(-(2**63), 2**63)
@@ -87,7 +87,7 @@ class Encoding(NamedTuple):
         return text
 
     @property
-    def known(self) -> bool:
+    def known_character_set(self) -> bool:
         """Whether Specific Character Set names only what there is."""
         return python_encodings(self.character_set)[1]
 
@@ -129,7 +129,7 @@ def python_encodings(character_set: bytes | None) -> tuple[tuple[str, ...], bool
     tuple of tuple of str and bool
         The codecs, and whether all names are known; Latin 1 stands for unknown ones.
     """
-    if len(character_set or b"") > CHARACTER_SET_BYTES:
+    if len(character_set or b"") > _CHARACTER_SET_BYTES:
         return (charset.default_encoding,), False
     names = (character_set or b"").decode("latin-1").rstrip(" \0").split("\\")
     try:
@@ -267,9 +267,9 @@ def column_kind(vr: str) -> str:
         ``text``, ``int``, ``uint``, ``float``, ``date`` or ``time``; ``any`` for ``UN``, which
         stands for what no dictionary knows.
     """
-    if vr in INTEGER_VRS or vr == "US or SS or OW":
+    if vr in _INTEGER_VRS or vr == "US or SS or OW":
         return "int"
-    if vr in FLOAT_VRS:
+    if vr in _FLOAT_VRS:
         return "float"
     return {"DA": "date", "TM": "time", "UN": "any", "UV": "uint"}.get(vr, "text")
 
