@@ -10,6 +10,8 @@ UNDEFINED: Final = 0xFFFFFFFF
 """A length that is not said: the value ends with a delimiter (PS3.5 section 7.1.1)."""
 
 ITEM: Final = 0xFFFEE000
+ITEM_HEAD_BYTES: Final = 8
+"""Of an item's tag and length (PS3.5 table 7.5-1)."""
 ITEM_DELIMITER: Final = 0xFFFEE00D
 SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 DELIMITER_GROUP: Final = 0xFFFE

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from ..errors import ErrorKind, ObjectError, Problem
 from ..meaning import Meaning
-from .elements import ITEM, PIXEL_GROUP, UNDEFINED
+from .elements import ITEM, ITEM_HEAD_BYTES, PIXEL_GROUP, UNDEFINED
 from .header import Header
-from .walk import ITEM_HEAD_BYTES, HeaderLimits, Walk
+from .walk import HeaderLimits, Walk
 from .window import Missing, NeedMore, Window
 
 EXTENDED_OFFSET_TABLE: Final = 0x7FE00001

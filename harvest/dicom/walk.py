@@ -17,6 +17,7 @@ from .elements import (
     DELIMITER_GROUP,
     ITEM,
     ITEM_DELIMITER,
+    ITEM_HEAD_BYTES,
     META_GROUP,
     NOTHING,
     PIXEL_GROUP,
@@ -29,8 +30,6 @@ from .elements import (
 from .vrs import FRAGMENT_VRS, LONG_VRS, VR_TEXT, dictionary_vr, holds_items, is_bulk
 from .window import Window
 
-ITEM_HEAD_BYTES: Final = 8
-"""Of an item's tag and length (PS3.5 table 7.5-1)."""
 # what stands before a value under explicit VR and under implicit VR, and a length alone
 _LITTLE, _BIG = (
     (Struct(f"{order}HH2sH"), Struct(f"{order}HHL"), Struct(f"{order}L")) for order in "<>"
@@ -39,7 +38,7 @@ _NESTED = b"SQ\0\0\xff\xff\xff\xff"
 _COMPLICATED_GROUPS = frozenset({PIXEL_GROUP, DELIMITER_GROUP})
 
 LEAPT_BYTES: Final = 64 * 2**10
-"""Longer values that nobody asks for count as nothing: a reader leaps over them."""
+"""Longer values that nobody asks for do not count against `HeaderLimits.header_bytes`."""
 INLINE_BULK_BYTES: Final = 1024
 """Longest value of a bulk VR that is kept where every element is."""
 TICK_ELEMENTS: Final = 65_536

@@ -11,9 +11,8 @@ from array import array
 from typing import Final
 
 from ..dicom.asking import Asking
-from ..dicom.elements import ITEM
+from ..dicom.elements import ITEM, ITEM_HEAD_BYTES
 from ..dicom.offsets import BASIC_OFFSET_REACH, PAST_END
-from ..dicom.walk import ITEM_HEAD_BYTES
 from ..dicom.window import ByteRange
 from .asking import Source
 from .codecs import MARKER_BYTES

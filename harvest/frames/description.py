@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..dicom.elements import ITEM, UNDEFINED, Selection
+from ..dicom.elements import ITEM, ITEM_HEAD_BYTES, UNDEFINED, Selection
 from ..dicom.header import Header
 from ..dicom.offsets import Span, find_pixel_area
 from ..dicom.paths import parse_path
 from ..dicom.tags import Attribute
 from ..dicom.values import Encoding, Unfit, convert
-from ..dicom.walk import ITEM_HEAD_BYTES, HeaderLimits, Walk
+from ..dicom.walk import HeaderLimits, Walk
 from ..dicom.window import Missing, NeedMore, Window
 from .codecs import Codec, codec_of
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 from struct import Struct
 
 from ..dicom.asking import Asking
-from ..dicom.elements import ITEM, SEQUENCE_DELIMITER
+from ..dicom.elements import ITEM, ITEM_HEAD_BYTES, SEQUENCE_DELIMITER
 from ..dicom.offsets import count_problem
-from ..dicom.walk import ITEM_HEAD_BYTES, item_head
+from ..dicom.walk import item_head
 from ..dicom.window import ByteRange
 from .asking import Source
 from .description import PixelDescription

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..dicom.asking import Asking
+from ..dicom.elements import ITEM_HEAD_BYTES
 from ..dicom.offsets import SIZES_DIFFER
-from ..dicom.walk import ITEM_HEAD_BYTES
 from ..dicom.window import ByteRange
 from .asking import Source
 from .description import PixelDescription

@@ -6,8 +6,8 @@ with one.
 
 from __future__ import annotations
 
-from ..dicom.elements import ITEM, UNDEFINED
-from ..dicom.walk import ITEM_HEAD_BYTES, item_head
+from ..dicom.elements import ITEM, ITEM_HEAD_BYTES, UNDEFINED
+from ..dicom.walk import item_head
 from ..errors import ErrorKind, ObjectError
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..dicom.asking import Asking
-from ..dicom.elements import ITEM, SEQUENCE_DELIMITER, UNDEFINED
-from ..dicom.walk import ITEM_HEAD_BYTES, item_head
+from ..dicom.elements import ITEM, ITEM_HEAD_BYTES, SEQUENCE_DELIMITER, UNDEFINED
+from ..dicom.walk import item_head
 from .asking import Source
 from .codecs import MARKER_BYTES, Codec, begins_frame
 from .description import PixelDescription

@@ -18,7 +18,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from ..dicom.asking import Asking
-from ..dicom.walk import ITEM_HEAD_BYTES
+from ..dicom.elements import ITEM_HEAD_BYTES
 from ..dicom.window import ByteRange
 from .asking import Source
 from .description import PixelDescription

@@ -11,8 +11,9 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
+from ..dicom.elements import ITEM_HEAD_BYTES
 from ..dicom.offsets import BASIC_OFFSET_REACH
-from ..dicom.walk import ITEM_HEAD_BYTES, item_head
+from ..dicom.walk import item_head
 from ..errors import ErrorKind, ObjectError
 from ..frames import PixelDescription
 from ..frames.written import basic_table, extended_table
