@@ -30,7 +30,6 @@ ELSEWHERE: Final = {
     "driver/clients": "driver/test_cluster",
     "driver/dask_report": "driver/test_cluster",
     "driver/same_objects": "driver/test_carry",
-    "driver/spool": "driver/test_carry",
     "driver/workers": "driver/test_cluster",
     "locked": "audit/test_sandbox",
     "views/dicom_shapes": "views/test_dicom_all",
