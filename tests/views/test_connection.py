@@ -191,7 +191,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = pa.table({"n": range(rows), "status": ["ok"] * rows, **wide})
         pq.write_table(table, path, row_group_size=rows // 2)
         names.append({"name": f"instances/{path.name}"})
-    (out / "manifest.json").write_text(json.dumps({"tables": {"instances": names}}))
+    (out / "manifest.json").write_text(
+        json.dumps({"format_version": 1, "tables": {"instances": names}})
+    )
     return out
 
 

@@ -26,7 +26,7 @@ def written(out: Path, **more: str) -> Path:
     table = pa.table({"url": ["file:///a"], **{name: [value] for name, value in more.items()}})
     pq.write_table(table, out / "instances" / "00000.parquet")
     tables = {"instances": [{"name": "instances/00000.parquet"}]}
-    (out / "manifest.json").write_text(json.dumps({"tables": tables}))
+    (out / "manifest.json").write_text(json.dumps({"format_version": 1, "tables": tables}))
     return out
 
 
