@@ -68,7 +68,7 @@ def test_units() -> None:
     assert (time_text(5), time_text(600), time_text(36_000)) == ("5 s", "10 min", "10.0 h")
 
 
-def test_a_list_of_plain_values_is_one_line_wherever_it_is(
+def test_plain_values_are_one_line_wherever_they_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     content = {
