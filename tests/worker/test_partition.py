@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -157,3 +159,10 @@ def test_a_worker_that_does_not_see_the_plan(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="must be a folder that all workers share"):
         read_partition(task)
     assert not LocalOutput(tmp_path / "nowhere").folder.exists()
+
+
+def test_memory_is_a_workers_own_and_not_its_parents() -> None:
+    code = "from harvest.worker import partition; print(partition._peak_bytes())"
+    ballast = bytearray(600 * 2**20)  # of this process, when it starts the other
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 20 * 2**20 < int(ended.stdout) < len(ballast) // 2
