@@ -879,3 +879,15 @@ def test_real_files_are_read_as_pydicom_reads_them() -> None:
     # cut and broken files, which pydicom reads without a word
     assert {kind for _, kind in refusals} <= {ErrorKind.TRUNCATED, ErrorKind.MALFORMED}
     assert compared > 10 * len(refusals)
+
+
+@pytest.mark.parametrize(("syntax", "code"), [(EXPLICIT_LITTLE, LITTLE), (EXPLICIT_BIG, BIG)])
+def test_the_transfer_syntax_tells_the_byte_order_whatever_comes_first(
+    syntax: str, code: Syntax
+) -> None:
+    """Groups from 0400 on, read in the wrong order, look like those that an object begins with."""
+    tag = 0x40100001 if code is LITTLE else 0x00400001
+    data = part10(code.element(tag, "US", code.pack("H", 7)), syntax)
+    header = header_of(data, Selection(everything=True))
+    assert header.little_endian == (code is LITTLE)
+    assert list(header.dataset)[-1] == tag
