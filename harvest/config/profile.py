@@ -128,11 +128,6 @@ def resolve_wanted(
     return resolved.wanted
 
 
-def resolve_attributes(profiles: Sequence[str], tags: Sequence[str]) -> tuple[Attribute, ...]:
-    """Resolve as `resolve_wanted` does, to the attributes that are named."""
-    return resolve_wanted(profiles, tags).attributes
-
-
 def _profile_tags(name: str, mistakes: list[Mistake]) -> Sequence[str]:
     try:
         path, content = read_named("profiles", name)

@@ -12,8 +12,8 @@ import pytest
 
 from harvest.audit.diff import InstanceCounts, OffsetTableCounts, SeriesCounts, diff
 from harvest.config import output_config
-from harvest.config.profile import resolve_attributes
 from harvest.table.schema import instances_schema
+from tests.support.profiles import resolve_attributes
 from tests.support.snapshots import (
     NOTHING,
     Row,

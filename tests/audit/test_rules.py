@@ -21,10 +21,10 @@ from harvest.audit.rules import (
 from harvest.audit.sandbox import MAIN, Sandbox, sandboxed
 from harvest.config import output_config
 from harvest.config.audit import AuditConfig
-from harvest.config.profile import resolve_attributes
 from harvest.config.ready import ready_files
 from harvest.errors import ConfigError
 from harvest.table.schema import instances_schema
+from tests.support.profiles import resolve_attributes
 from tests.support.rule_cohorts import BREAKS, TABLES, Cohort, outcomes, own, sound
 from tests.support.snapshots import instance, made_output, series_schema
 

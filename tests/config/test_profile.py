@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from harvest.config.profile import resolve_attributes
 from harvest.config.ready import ready_files
 from harvest.errors import ConfigError
 from harvest.table.schema import FIXED_COLUMNS, instances_schema
+from tests.support.profiles import resolve_attributes
 
 READY = list(ready_files("profiles"))
 

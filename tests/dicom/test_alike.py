@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from harvest.config import SourceConfig
-from harvest.config.profile import resolve_attributes
 from harvest.dicom import alike, header
 from harvest.dicom.alike import LEARNT_BYTES, LEARNT_HEADERS, PATTERNS, SERIES_AT_ONCE, Likenesses
 from harvest.dicom.elements import Element
@@ -58,6 +57,7 @@ from tests.support.build import (
     uid,
     window_of,
 )
+from tests.support.profiles import resolve_attributes
 from tests.support.reading import read_row
 
 PROFILES = ("core", "ct")

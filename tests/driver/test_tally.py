@@ -10,11 +10,11 @@ import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest
 
-from harvest.config.profile import resolve_attributes
 from harvest.driver import tally
 from harvest.driver.tally import Tally
 from harvest.table.parts import table_of
 from harvest.table.schema import instances_schema
+from tests.support.profiles import resolve_attributes
 
 SCHEMA = instances_schema(resolve_attributes((), ("Modality", "SeriesInstanceUID")))
 COUNTS = ("instances_planned", "instances_ok", "instances_error")

@@ -34,7 +34,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from harvest.config.profile import resolve_attributes
 from harvest.dicom.converter import Converter, number_of_frames
 from harvest.dicom.elements import DataSet, Selection
 from harvest.dicom.header import Header, read_header
@@ -49,6 +48,7 @@ from harvest.table.schema import instances_schema
 from tests.faults.hostile import CASES, OK, PROFILES, TAGS
 from tests.support import oracle
 from tests.support.build import DEFLATED, EVERYTHING, LITTLE, UNDEFINED, deflate, header_of
+from tests.support.profiles import resolve_attributes
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 """Inputs that the suite examines: the smallest of each outcome, grown from built files alone."""

@@ -16,7 +16,6 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from harvest.config.profile import resolve_attributes
 from harvest.dicom.converter import Converter
 from harvest.dicom.elements import CREATOR_BYTES, Selection
 from harvest.dicom.header import Header, read_header
@@ -62,6 +61,7 @@ from tests.support.build import (
     series,
     window_of,
 )
+from tests.support.profiles import resolve_attributes
 from tests.support.reading import read_row
 
 TRACED_BYTES = 2 * 2**20

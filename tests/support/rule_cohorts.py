@@ -14,8 +14,8 @@ from harvest.audit.listings import LISTINGS_SCHEMA
 from harvest.audit.rules import Askable, RuleOutcome, check_rules, run_rules, selected_rules
 from harvest.audit.sandbox import sandboxed
 from harvest.config.audit import AuditConfig, RuleConfig
-from harvest.config.profile import resolve_attributes
 from harvest.table.schema import instances_schema
+from tests.support.profiles import resolve_attributes
 from tests.support.snapshots import instance, series_rows, series_schema
 
 Row = dict[str, Any]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import ChainMap
 
-from harvest.config.profile import resolve_attributes
 from harvest.table.rows import Row
 from harvest.table.schema import instances_schema
+from tests.support.profiles import resolve_attributes
 
 SCHEMA = instances_schema(resolve_attributes((), ("Modality", "SeriesInstanceUID")))
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from harvest.audit.diff import Diff, InstanceCounts, OffsetTableCounts, SeriesCounts, diff
 from harvest.cohort.resolve import PrefixCohort, resolve_cohort
 from harvest.config import CohortConfig, SourceConfig, output_config
-from harvest.config.profile import resolve_attributes
 from harvest.output import FORMAT_VERSION, MANIFEST, LocalOutput
 from harvest.output.documents import write_json
 from harvest.table.parquet import write_parquet
 from harvest.table.schema import SERIES_COUNTS, instances_schema
+from tests.support.profiles import resolve_attributes
 
 Row = dict[str, Any]
 Rows = Iterable[Mapping[str, Any]]

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harvest.config.profile import resolve_attributes
 from harvest.output import LocalOutput
 from harvest.table import frame_rows
 from harvest.table.frame_rows import frames_file, frames_of, instances_of, with_frames
 from harvest.table.parquet import rows_of
 from harvest.table.schema import FRAMES, instances_schema
+from tests.support.profiles import resolve_attributes
 
 SCHEMA = instances_schema(resolve_attributes((), ("Modality",)), frames=True)
 

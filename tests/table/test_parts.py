@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from harvest.config.profile import resolve_attributes
 from harvest.output import LocalOutput
 from harvest.table.arrow import PLAN_ROW, partition_name, write_arrow
 from harvest.table.parts import DamagedPart, Part, part_of, read_part, table_of, write_part
 from harvest.table.rows import Row
 from harvest.table.schema import instances_schema
+from tests.support.profiles import resolve_attributes
 from tests.support.small_table import SCHEMA, row
 
 

@@ -6,7 +6,6 @@ import pyarrow as pa
 import pytest
 from pydicom._dicom_dict import DicomDictionary
 
-from harvest.config.profile import resolve_attributes
 from harvest.config.ready import ready_files
 from harvest.dicom.dictionary import UnknownTag
 from harvest.dicom.paths import merge_paths, parse_path
@@ -18,6 +17,7 @@ from harvest.table.schema import (
     attribute_field,
     instances_schema,
 )
+from tests.support.profiles import resolve_attributes
 
 CONTRACT = {
     "DA": pa.date32(),
