@@ -26,7 +26,7 @@ from tests.faults.proxy import Gate
 from tests.lab import Lab, servers
 from tests.support.waiting import wait_until
 
-SECONDS = {"LEASE_SECONDS": 1.5, "RENEWAL_SECONDS": 0.2, "WATCH_SECONDS": 0.05}
+SECONDS = {"LEASE_SECONDS": 6.0, "RENEWAL_SECONDS": 0.2, "WATCH_SECONDS": 0.05}
 
 
 @pytest.fixture(autouse=True)
