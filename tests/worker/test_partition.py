@@ -163,6 +163,6 @@ def test_a_worker_that_does_not_see_the_plan(lab: Lab, tmp_path: Path) -> None:
 
 def test_memory_is_a_workers_own_and_not_its_parents() -> None:
     code = "from harvest.worker import partition; print(partition._peak_bytes())"
-    ballast = bytearray(600 * 2**20)  # of this process, when it starts the other
+    ballast = b"x" * (600 * 2**20)  # of this process, when it starts the other
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 20 * 2**20 < int(ended.stdout) < len(ballast) // 2
